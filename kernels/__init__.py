@@ -1,0 +1,1 @@
+"""Numeric hot spots, one folder an operation; installed as ``mmsrarec.kernels``."""
