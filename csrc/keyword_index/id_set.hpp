@@ -1,0 +1,66 @@
+// A set of item ids as one bit an id; used for items alive and for the allow and exclude filters.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace mmsrarec {
+
+class IdSet {
+  public:
+    // Ids run from 0 to size - 1; all of them are members when `full`, else none.
+    IdSet(int64_t size, bool full) : words_((size + 63) / 64, full ? ~uint64_t{0} : 0), size_(size) {
+        clear_tail();
+    }
+
+    // `words` holds bit i of the set at words[i / 64], bit i % 64.
+    IdSet(int64_t size, std::span<const uint64_t> words) : words_(words.begin(), words.end()), size_(size) {
+        clear_tail();
+    }
+
+    bool contains(int64_t id) const { return (words_[id >> 6] >> (id & 63)) & 1; }
+    void insert(int64_t id) { words_[id >> 6] |= uint64_t{1} << (id & 63); }
+    void erase(int64_t id) { words_[id >> 6] &= ~(uint64_t{1} << (id & 63)); }
+
+    // Keeps only the members that `other`, a set of the same size, has too.
+    void intersect(const IdSet& other) {
+        for (size_t i = 0; i < words_.size(); ++i) words_[i] &= other.words_[i];
+    }
+
+    // Drops the members of `other`, a set of the same size.
+    void subtract(const IdSet& other) {
+        for (size_t i = 0; i < words_.size(); ++i) words_[i] &= ~other.words_[i];
+    }
+
+    // Makes room for ids up to size - 1; the new ones are members.
+    void grow(int64_t size) {
+        words_.resize((size + 63) / 64, 0);
+        const int64_t first = size_;
+        size_ = size;
+        for (int64_t id = first; id < size; ++id) insert(id);
+    }
+
+    // Number of members in [first, last).
+    int64_t count(int64_t first, int64_t last) const {
+        int64_t members = 0;
+        while (first < last && (first & 63)) members += contains(first++);
+        for (; first + 64 <= last; first += 64) members += std::popcount(words_[first >> 6]);
+        while (first < last) members += contains(first++);
+        return members;
+    }
+
+    int64_t size() const { return size_; }
+    std::span<const uint64_t> words() const { return words_; }
+
+  private:
+    void clear_tail() {
+        if (size_ & 63) words_.back() &= (uint64_t{1} << (size_ & 63)) - 1;
+    }
+
+    std::vector<uint64_t> words_;
+    int64_t size_;
+};
+
+}  // namespace mmsrarec

@@ -1,0 +1,56 @@
+"""Types of the compiled module, whose code is in csrc/; held against it by tests/test_native_stub.py."""
+
+from os import PathLike
+
+import numpy as np
+from numpy.typing import NDArray
+
+class KeywordIndex:
+    """See mmsrarec.retrieve.KeywordIndex, which checks and converts what it hands on to this."""
+
+    @staticmethod
+    def from_arrays(
+        indptr: NDArray[np.int64],
+        keywords: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        n_keywords: int | None = None,
+    ) -> KeywordIndex: ...
+    @staticmethod
+    def open(path: str | PathLike[str], mmap: bool = True) -> KeywordIndex: ...
+    def search(
+        self,
+        keywords: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        k: int,
+        allow: NDArray[np.int64] | NDArray[np.bool_] | None = None,
+        exclude: NDArray[np.int64] | NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]: ...
+    def search_batch(
+        self,
+        indptr: NDArray[np.int64],
+        keywords: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        k: int,
+        threads: int,
+        allow: NDArray[np.int64] | NDArray[np.bool_] | None,
+        exclude: NDArray[np.int64] | NDArray[np.bool_] | None,
+        ids: NDArray[np.int64],
+        scores: NDArray[np.float32],
+    ) -> None: ...
+    def add(
+        self,
+        indptr: NDArray[np.int64],
+        keywords: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        n_keywords: int | None = None,
+    ) -> int: ...
+    def remove(self, ids: NDArray[np.int64]) -> int: ...
+    def save(self, path: str | PathLike[str]) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def __len__(self) -> int: ...
+    @property
+    def n_items(self) -> int: ...
+    @property
+    def n_keywords(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
