@@ -1,0 +1,24 @@
+"""Data in: checked tables, id maps, splits, negatives and pictures.
+
+First room of the flow; nothing here imports torch. Everything later reads a :class:`Dataset`.
+"""
+
+from __future__ import annotations
+
+from mmsrarec.data.bad_rows import BadRows, BadRowsWarning, Reason
+from mmsrarec.data.content import ItemContent, join_text
+from mmsrarec.data.dataset import Dataset
+from mmsrarec.data.histories import Histories
+from mmsrarec.data.images import ImageFolder, Picture
+
+__all__ = [
+    "BadRows",
+    "BadRowsWarning",
+    "Dataset",
+    "Histories",
+    "ImageFolder",
+    "ItemContent",
+    "Picture",
+    "Reason",
+    "join_text",
+]

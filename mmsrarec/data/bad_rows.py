@@ -1,0 +1,141 @@
+"""Rows that could not be used, counted by reason, with the first examples of each.
+
+Every reader fills one :class:`BadRows`; a dataset keeps it, warns with it, or raises it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mmsrarec.errors import InputError
+
+__all__ = ["BadRows", "BadRowsWarning", "Reason"]
+
+MAX_EXAMPLES = 3
+_SHOWN_CHARACTERS = 60
+
+
+class BadRowsWarning(UserWarning):
+    """Some rows were dropped or changed; the message counts them by reason."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason, and the rows it was found in.
+
+    Parameters
+    ----------
+    table
+        ``"interactions"`` or ``"items"``.
+    name
+        What is wrong, such as ``"unknown item"``.
+    count
+        Number of rows.
+    effect
+        What was done with them: ``"dropped"`` or ``"kept without image"``.
+    examples
+        The first few rows, as text.
+    """
+
+    table: str
+    name: str
+    count: int
+    effect: str = "dropped"
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BadRows:
+    """All rows that could not be used; falsy if there are none.
+
+    Parameters
+    ----------
+    reasons
+        In the order in which they were met.
+
+    Examples
+    --------
+    >>> bad = BadRows((Reason("items", "duplicate item_id", 2, examples=("row 3: item_id='a'",)),))
+    >>> bad.total, bad.counts
+    (2, {'duplicate item_id': 2})
+    >>> print(bad)
+    table  reason             rows  effect   first examples
+    items  duplicate item_id     2  dropped  row 3: item_id='a'
+    """
+
+    reasons: tuple[Reason, ...] = field(default=())
+
+    @property
+    def total(self) -> int:
+        """Number of bad rows of all reasons."""
+        return sum(reason.count for reason in self.reasons)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of rows by reason; a reason met in both tables is added up."""
+        counts: dict[str, int] = {}
+        for reason in self.reasons:
+            counts[reason.name] = counts.get(reason.name, 0) + reason.count
+        return counts
+
+    def __bool__(self) -> bool:
+        return bool(self.reasons)
+
+    def __add__(self, other: BadRows) -> BadRows:
+        return BadRows(self.reasons + other.reasons)
+
+    def __str__(self) -> str:
+        if not self.reasons:
+            return "no bad rows"
+        rows = [("table", "reason", "rows", "effect", "first examples")]
+        rows += [
+            (each.table, each.name, f"{each.count}", each.effect, "; ".join(each.examples))
+            for each in self.reasons
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = []
+        for row in rows:
+            cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2].rjust(widths[2])]
+            lines.append("  ".join([*cells, row[3].ljust(widths[3]), row[4]]).rstrip())
+        return "\n".join(lines)
+
+    def report(self, *, strict: bool, stacklevel: int = 3) -> None:
+        """Warn once with the table, or raise it.
+
+        Parameters
+        ----------
+        strict
+            Raise instead of warning.
+        stacklevel
+            As in :func:`warnings.warn`, so that the warning names the caller's line.
+
+        Raises
+        ------
+        InputError
+            If `strict` and there is a bad row.
+        """
+        if not self.reasons:
+            return
+        if strict:
+            raise InputError(
+                f"{self.total} bad rows and strict=True allows none; fix them, or pass strict=False to use "
+                f"the rest.\n{self}"
+            )
+        warnings.warn(
+            f"{self.total} bad rows; the rest is used. Fix them, or see .bad_rows.\n{self}",
+            BadRowsWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def show_row(row: int, values: Iterable[tuple[str, object]]) -> str:
+    """Show one input row briefly: control characters escaped, long values cut."""
+    shown = []
+    for name, value in values:
+        # A value may be a megabyte long: it is cut before it is escaped.
+        text = ascii(value[:_SHOWN_CHARACTERS] if isinstance(value, str) else value)
+        cut = len(text) > _SHOWN_CHARACTERS or (isinstance(value, str) and len(value) > _SHOWN_CHARACTERS)
+        shown.append(f"{name}={text[:_SHOWN_CHARACTERS]}{'…' if cut else ''}")
+    return f"row {row + 1}: {', '.join(shown)}"

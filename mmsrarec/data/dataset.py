@@ -1,0 +1,506 @@
+"""The dataset: validated interactions and items with dense ids, and the maps back to the ids that came in.
+
+First station of the flow: everything later reads from here and never touches a raw table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mmsrarec.data.bad_rows import BadRows
+from mmsrarec.data.building import build_catalogue, clean_events, sort_events
+from mmsrarec.data.content import ItemContent, join_text
+from mmsrarec.data.histories import Histories
+from mmsrarec.data.id_map import IdMap, Ids, dense_lookup, join_ids
+from mmsrarec.data.images import ImageFolder
+from mmsrarec.data.splitting import core_events, last_events, split_times, split_users
+from mmsrarec.data.tables import Table, check_mapping
+from mmsrarec.errors import InputError
+from mmsrarec.storage import fingerprint
+
+__all__ = ["Dataset"]
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Interactions and items, checked; made by one of the ``from_`` methods or a reader.
+
+    Parameters
+    ----------
+    interactions
+        Columns ``user`` and ``item`` (int32, dense ids), ``timestamp`` (int64 or float64), and ``rating``
+        (float32, may be null) if there were ratings. Sorted by user, time, order of the input. A user meets
+        an item at most once: of repeated events the first is kept, the others are counted as bad rows.
+    items
+        Row `i` is item `i`: ``title``, ``description`` (String, ``""`` if absent), ``categories`` (list of
+        String), ``image`` (String, path inside the image folder, null if there is none).
+    user_ids, item_ids
+        The ids that came in, in their own type, at the position of the dense id. Users are in ascending
+        order, items in the order of the items table (ascending without one).
+    images
+        Where pictures lie.
+    bad_rows
+        What could not be used.
+
+    Examples
+    --------
+    >>> interactions = pl.DataFrame({"user_id": ["u", "u"], "item_id": [7, 3], "timestamp": [2, 1]})
+    >>> data = Dataset.from_frames(interactions, pl.DataFrame({"item_id": [7, 3], "title": ["Mug", "Hat"]}))
+    >>> data
+    Dataset(users=1, items=2, interactions=2, images=None, bad_rows=0)
+    >>> data.item_ids.gather(data.histories()[0]).to_list()
+    [3, 7]
+    """
+
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    user_ids: pl.Series
+    item_ids: pl.Series
+    images: ImageFolder | None = None
+    bad_rows: BadRows = field(default_factory=BadRows)
+
+    def __repr__(self) -> str:
+        images = None if self.images is None else int(self.items["image"].is_not_null().sum())
+        return (
+            f"Dataset(users={self.n_users}, items={self.n_items}, interactions={self.n_interactions}, "
+            f"images={images}, bad_rows={self.bad_rows.total})"
+        )
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, with or without events."""
+        return len(self.item_ids)
+
+    @property
+    def n_interactions(self) -> int:
+        """Number of events."""
+        return len(self.interactions)
+
+    @classmethod
+    def from_frames(
+        cls,
+        interactions: Any,
+        items: Any = None,
+        *,
+        images: PathLike | ImageFolder | None = None,
+        columns: Mapping[str, str] | None = None,
+        strict: bool = False,
+    ) -> Dataset:
+        """Build from frames: pandas, Polars (also lazy), PyArrow, or any that narwhals accepts.
+
+        Parameters
+        ----------
+        interactions
+            Columns user_id, item_id, timestamp and, if there, rating. Ids are integers or strings; a
+            timestamp is a number (Unix time in seconds, milli-, micro- or nanoseconds, or a position in the
+            history), a date or a datetime.
+        items
+            Columns item_id and, if there, title, description, categories (list, or text with ``|`` between)
+            and image (path inside `images`). ``None``: the items are those of the interactions.
+        images
+            Folder of the pictures. If the items name none, ``<item_id>.jpg`` (.jpeg, .png, .webp, .gif, .bmp)
+            is looked for.
+        columns
+            Standard name → the name it has here, for example ``{"item_id": "asin"}``; applies to both frames.
+        strict
+            Raise at bad rows. By default they are dropped and counted in ``bad_rows``, and one
+            :class:`~mmsrarec.data.BadRowsWarning` shows the counts.
+
+        Returns
+        -------
+        Dataset
+            All rows that could be used.
+
+        Raises
+        ------
+        InputError
+            If a needed column is missing or has an impossible type, `images` is no folder, or `strict` and
+            there are bad rows.
+        """
+        tables = [Table.from_frame(interactions, "interactions", columns)]
+        if items is not None:
+            tables.append(Table.from_frame(items, "items", columns))
+        return cls._from_tables(tables, images, columns, strict)
+
+    @classmethod
+    def from_csv(
+        cls,
+        interactions: PathLike,
+        items: PathLike | None = None,
+        *,
+        images: PathLike | ImageFolder | None = None,
+        columns: Mapping[str, str] | None = None,
+        strict: bool = False,
+    ) -> Dataset:
+        """Build from CSV or TSV files, compressed with gzip or zstd or not.
+
+        Ids are integers if all of the column are whole numbers without leading zeros, else strings. Bytes
+        that are not UTF-8 become U+FFFD. Parameters, result and errors as in :meth:`from_frames`.
+        """
+        tables = [Table.from_csv(interactions, "interactions", columns)]
+        if items is not None:
+            tables.append(Table.from_csv(items, "items", columns))
+        return cls._from_tables(tables, images, columns, strict)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        interactions: PathLike,
+        items: PathLike | None = None,
+        *,
+        images: PathLike | ImageFolder | None = None,
+        columns: Mapping[str, str] | None = None,
+        strict: bool = False,
+    ) -> Dataset:
+        """Build from Parquet files. Parameters, result and errors as in :meth:`from_frames`."""
+        tables = [Table.from_parquet(interactions, "interactions", columns)]
+        if items is not None:
+            tables.append(Table.from_parquet(items, "items", columns))
+        return cls._from_tables(tables, images, columns, strict)
+
+    @classmethod
+    def _from_tables(
+        cls,
+        tables: Sequence[Table],
+        images: PathLike | ImageFolder | None,
+        columns: Mapping[str, str] | None,
+        strict: bool,
+        stacklevel: int = 4,
+    ) -> Dataset:
+        check_mapping(columns, tables)
+        folder = _image_folder(images)
+        if len(tables) == 2:
+            item_ids, items = build_catalogue(tables[1], folder)
+            events = clean_events(tables[0], item_ids)
+        else:
+            events = clean_events(tables[0], None)
+            item_ids = events["item_id"].unique().sort()
+            bare = Table("items", {"item_id": item_ids})
+            item_ids, items = build_catalogue(bare, folder)
+        user_ids = events["user_id"].unique().sort()
+        bad_rows = sum((table.bad_rows for table in tables), BadRows())
+        bad_rows.report(strict=strict, stacklevel=stacklevel)
+        dense = _dense(events, user_ids, item_ids)
+        return cls(sort_events(dense), items, user_ids.alias("user_id"), item_ids, folder, bad_rows)
+
+    @cached_property
+    def _histories(self) -> Histories:
+        counts = np.bincount(self.interactions["user"].to_numpy(), minlength=self.n_users)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        items = self.interactions["item"].to_numpy(writable=True)
+        return Histories(indptr, items, self.interactions["timestamp"].to_numpy(writable=True))
+
+    def histories(self) -> Histories:
+        """Give the item sequences of all users, oldest event first; computed once.
+
+        Returns
+        -------
+        Histories
+            ``histories()[u]`` is the int32 array of the dense items of user `u`.
+        """
+        return self._histories
+
+    @cached_property
+    def _items_by_id(self) -> IdMap:
+        return IdMap(self.item_ids, "items")
+
+    @cached_property
+    def _users_by_id(self) -> IdMap:
+        return IdMap(self.user_ids, "users")
+
+    def find_items(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """Give the dense id of each item, -1 for unknown ones.
+
+        Parameters
+        ----------
+        ids
+            External ids, shape (n,).
+
+        Returns
+        -------
+        numpy.ndarray
+            int32, shape (n,).
+        """
+        return self._items_by_id.find(ids)
+
+    def find_users(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """Give the dense id of each user, -1 for unknown ones; as :meth:`find_items`."""
+        return self._users_by_id.find(ids)
+
+    def item_index(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """Give the dense id of each item.
+
+        Parameters
+        ----------
+        ids
+            External ids, shape (n,).
+
+        Returns
+        -------
+        numpy.ndarray
+            int32, shape (n,).
+
+        Raises
+        ------
+        InputError
+            If one is unknown; the first few are named.
+        """
+        return self._items_by_id.index(ids)
+
+    def user_index(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """Give the dense id of each user, or raise; as :meth:`item_index`."""
+        return self._users_by_id.index(ids)
+
+    def item_text(self, item: int) -> str:
+        """Give all text of a dense item, ``"title. description. Categories: a, b."``, less absent parts."""
+        title, description, categories, _ = self.items.row(int(item))
+        return join_text(title, description, categories)
+
+    def item_content(self, item: int) -> ItemContent:
+        """Give text and picture of a dense item; the picture is not opened yet."""
+        title, description, categories, image = self.items.row(int(item))
+        picture = self.images.picture(image) if self.images is not None else None
+        return ItemContent(title, description, tuple(categories), picture)
+
+    def with_items(
+        self,
+        items: Any,
+        *,
+        images: PathLike | ImageFolder | None = None,
+        columns: Mapping[str, str] | None = None,
+        strict: bool = False,
+    ) -> Dataset:
+        """Add new items behind the old ones; no dense id changes.
+
+        Parameters
+        ----------
+        items
+            Frame of new items, as in :meth:`from_frames`. Ids that are there already are bad rows.
+        images
+            Their folder, if this dataset has none yet. It must be the same one otherwise.
+        columns, strict
+            As in :meth:`from_frames`.
+
+        Returns
+        -------
+        Dataset
+            The larger catalogue with the same interactions.
+
+        Raises
+        ------
+        InputError
+            As :meth:`from_frames`, or if `images` is another folder than before.
+        """
+        folder = _image_folder(images) or self.images
+        if self.images is not None and folder is not None and folder.root != self.images.root:
+            raise InputError(f"images must be {str(self.images.root)!r} as before, got {str(folder.root)!r}.")
+        table = Table.from_frame(items, "items", columns)
+        check_mapping(columns, [table])
+        new_ids, new_items = build_catalogue(table, folder, known_ids=self.item_ids)
+        table.bad_rows.report(strict=strict)
+        return replace(
+            self,
+            items=pl.concat([self.items, new_items]),
+            item_ids=join_ids(self.item_ids, new_ids),
+            images=self.images or folder,
+            bad_rows=self.bad_rows + table.bad_rows,
+        )
+
+    def with_interactions(
+        self, interactions: Any, *, columns: Mapping[str, str] | None = None, strict: bool = False
+    ) -> Dataset:
+        """Add new events and, behind the old ones, new users; no dense id changes.
+
+        Parameters
+        ----------
+        interactions
+            Frame of events, as in :meth:`from_frames`. Events that are there already, with this or another
+            time, are bad rows.
+        columns, strict
+            As in :meth:`from_frames`.
+
+        Returns
+        -------
+        Dataset
+            All events, sorted again.
+
+        Raises
+        ------
+        InputError
+            As :meth:`from_frames`.
+        """
+        table = Table.from_frame(interactions, "interactions", columns)
+        check_mapping(columns, [table])
+        known = self.user_ids.dtype if self.n_users else None
+        events = clean_events(table, self.item_ids, known)
+        new_users = events["user_id"].unique().sort()
+        if known is not None:
+            new_users = new_users.filter(dense_lookup(new_users, self.user_ids).is_null())
+        user_ids = join_ids(self.user_ids, new_users)
+        dense = _dense(events, user_ids, self.item_ids, keep_row=True)
+        fresh = dense.join(self.interactions, on=["user", "item"], how="anti", maintain_order="left")
+        repeated = dense["row"].filter(~dense["row"].is_in(fresh["row"].implode()))
+        table.reject("duplicate event", pl.Series(np.isin(np.arange(table.height), repeated.to_numpy())))
+        table.bad_rows.report(strict=strict)
+        merged = pl.concat([self.interactions, fresh.drop("row")], how="diagonal_relaxed")
+        return replace(
+            self,
+            interactions=sort_events(merged),
+            user_ids=user_ids,
+            bad_rows=self.bad_rows + table.bad_rows,
+        )
+
+    def k_core(self, k: int, *, items: bool = True) -> Dataset:
+        """Keep only users and items with at least `k` events each, dropping until all have them.
+
+        Parameters
+        ----------
+        k
+            Least number of events, 1 or more.
+        items
+            ``False`` drops users only and keeps the whole catalogue.
+
+        Returns
+        -------
+        Dataset
+            With dense ids of its own.
+
+        Raises
+        ------
+        InputError
+            If `k` is below 1.
+        """
+        kept = core_events(self.interactions, k, items=items)
+        smaller = self._of_users(kept["user"].unique().sort().to_numpy(), kept)
+        if not items:
+            return smaller
+        chosen = kept["item"].unique().sort()
+        position = pl.Series(np.full(self.n_items, -1, dtype=np.int32)).scatter(
+            chosen, pl.Series(range(len(chosen)), dtype=pl.Int32)
+        )
+        return replace(
+            smaller,
+            interactions=smaller.interactions.with_columns(
+                item=position.gather(smaller.interactions["item"])
+            ),
+            items=self.items[chosen],
+            item_ids=self.item_ids.gather(chosen),
+        )
+
+    def split(
+        self,
+        *,
+        by: Literal["user", "time"] = "user",
+        ratios: Sequence[float] = (8, 1, 1),
+        seed: int = 0,
+    ) -> tuple[Dataset, Dataset, Dataset]:
+        """Split into train, validation and test, which share the catalogue and have their own users.
+
+        Parameters
+        ----------
+        by
+            ``"user"``: each user, drawn at random, is in one part with all events. ``"time"``: all events
+            are cut at two moments; a user can be in several parts, events of one moment never are.
+        ratios
+            Shares of the three parts, of users or of events. A share of 0 gives an empty part.
+        seed
+            Seed of the draw; without effect on ``by="time"``.
+
+        Returns
+        -------
+        tuple of Dataset
+            Train, validation, test.
+
+        Raises
+        ------
+        InputError
+            If `by` or `ratios` is not allowed.
+        """
+        if by == "user":
+            parts = [self._of_users(users) for users in split_users(self.n_users, ratios, seed)]
+        elif by == "time":
+            masks = split_times(self.interactions["timestamp"].to_numpy(), ratios)
+            frames = [self.interactions.filter(pl.Series(mask)) for mask in masks]
+            parts = [self._of_users(frame["user"].unique().sort().to_numpy(), frame) for frame in frames]
+        else:
+            raise InputError(f"by must be 'user' or 'time', got {by!r}.")
+        return parts[0], parts[1], parts[2]
+
+    def hold_out_last(self, n: int = 1) -> tuple[Dataset, Histories]:
+        """Hold out the last `n` events of each user.
+
+        Parameters
+        ----------
+        n
+            Number of events, 1 or more.
+
+        Returns
+        -------
+        rest : Dataset
+            All other events; the same users and dense ids.
+        held_out : Histories
+            By the same dense users; empty for users with `n` events or fewer, who keep theirs.
+
+        Raises
+        ------
+        InputError
+            If `n` is below 1.
+        """
+        histories = self.histories()
+        held = last_events(histories.indptr, n)
+        indptr = np.concatenate([[0], np.cumsum(held)])[histories.indptr].astype(np.int64)
+        rest = replace(self, interactions=self.interactions.filter(pl.Series(~held)))
+        return rest, Histories(indptr, histories.items[held], histories.timestamps[held])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all content: events, ids, texts, and name and size of each picture."""
+        names = self.items["image"].to_list()
+        sizes = [
+            picture.path.stat().st_size if self.images and (picture := self.images.picture(name)) else -1
+            for name in names
+        ]
+        texts = [self.items[column].to_list() for column in ("title", "description", "categories")]
+        events = [self.interactions[column].to_numpy() for column in self.interactions.columns]
+        ids = [self.user_ids.to_list(), self.item_ids.to_list()]
+        return fingerprint(self.interactions.columns, events, ids, texts, names, sizes)
+
+    def _of_users(self, users: npt.NDArray[Any], interactions: pl.DataFrame | None = None) -> Dataset:
+        """Keep some users, given ascending, with dense ids of their own; the catalogue stays."""
+        events = self.interactions if interactions is None else interactions
+        position = np.full(self.n_users, -1, dtype=np.int32)
+        position[users] = np.arange(len(users), dtype=np.int32)
+        events = events.with_columns(user=pl.Series(position).gather(events["user"])).filter(
+            pl.col("user") >= 0
+        )
+        return replace(self, interactions=events, user_ids=self.user_ids.gather(users))
+
+
+def _image_folder(images: PathLike | ImageFolder | None) -> ImageFolder | None:
+    return images if images is None or isinstance(images, ImageFolder) else ImageFolder(images)
+
+
+def _dense(
+    events: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series, *, keep_row: bool = False
+) -> pl.DataFrame:
+    others = ["timestamp"] + [name for name in ("rating",) if name in events.columns] + ["row"] * keep_row
+    return events.select(
+        dense_lookup(events["user_id"], user_ids).alias("user"),
+        dense_lookup(events["item_id"], item_ids).alias("item"),
+        *others,
+    )
