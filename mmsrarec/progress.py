@@ -63,6 +63,12 @@ class Ticker:
         self._task = bar.add_task(description, total=total) if bar is not None else None
         self._started = self._last_line = time.monotonic()
 
+    def set_total(self, total: int, done: int = 0) -> None:
+        """Give the number of units once it is known, and how many of them an earlier run has done."""
+        self.total, self.done = total, done
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=total, completed=done)
+
     def advance(self, units: int = 1, note: str = "") -> None:
         """Count `units` more as done; `note` is shown behind the description."""
         self.done += units
