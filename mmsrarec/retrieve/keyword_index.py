@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,7 @@ from mmsrarec.storage import atomic_path
 
 __all__ = ["KeywordIndex"]
 
+Number = TypeVar("Number", np.int64, np.int32, np.float32)
 ItemFilter = NDArray[np.int64] | NDArray[np.bool_]
 
 
@@ -337,7 +338,7 @@ class KeywordIndex:
         return self._native.nbytes
 
 
-def _array(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:
+def _array(name: str, values: ArrayLike, dtype: type[Number]) -> NDArray[Number]:
     """Convert to one contiguous dimension of `dtype`, or say what is wrong with `values`."""
     array = np.asarray(values)
     if array.ndim != 1:
@@ -347,7 +348,7 @@ def _array(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[Any
         kind = "integers" if integers else "numbers"
         raise InputError(f"{name} must hold {kind}, got {array.dtype}; convert it first.")
     if integers and array.size and not np.can_cast(array.dtype, dtype):
-        largest = np.iinfo(dtype).max
+        largest = np.iinfo(dtype.__name__).max
         outside = (array < 0) | (array > largest)
         if outside.any():
             position = int(np.argmax(outside))
@@ -356,7 +357,9 @@ def _array(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[Any
         return np.ascontiguousarray(array, dtype)
 
 
-def _rows(indptr: ArrayLike, keywords: ArrayLike, weights: ArrayLike) -> tuple[NDArray[Any], ...]:
+def _rows(
+    indptr: ArrayLike, keywords: ArrayLike, weights: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     return (
         _array("indptr", indptr, np.int64),
         _array("keywords", keywords, np.int32),
