@@ -6,6 +6,7 @@ First room of the flow; nothing here imports torch. Everything later reads a :cl
 from __future__ import annotations
 
 from mmsrarec.data.bad_rows import BadRows, BadRowsWarning, Reason
+from mmsrarec.data.catalogue import catalogue_facts, catalogue_tastes, make_catalogue
 from mmsrarec.data.content import ItemContent, join_text
 from mmsrarec.data.dataset import Dataset
 from mmsrarec.data.histories import Histories
@@ -20,5 +21,8 @@ __all__ = [
     "ItemContent",
     "Picture",
     "Reason",
+    "catalogue_facts",
+    "catalogue_tastes",
     "join_text",
+    "make_catalogue",
 ]
