@@ -1,0 +1,501 @@
+"""The backbone: one multimodal language model behind the few verbs that the other rooms need.
+
+Stands between ``data`` and every stage that asks a language model something. The class holds the model and
+what is cached about it; the work is done by the functions of the modules beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import PreTrainedModel
+
+from mmsrarec.backbone import encoding, first_token, generation, likelihood
+from mmsrarec.backbone.adapters import AdapterSet
+from mmsrarec.backbone.chat import Chat
+from mmsrarec.backbone.families import Family, family_of
+from mmsrarec.backbone.identity import model_fingerprint, weights_version
+from mmsrarec.backbone.loading import load_pair
+from mmsrarec.backbone.output_head import OutputHead
+from mmsrarec.backbone.pictures import FEATURE_BYTES, PictureReader, RecentlyUsed
+from mmsrarec.backbone.prompt import Encoded, Prompt
+
+if TYPE_CHECKING:
+    from mmsrarec.data import ItemContent
+
+__all__ = ["Backbone"]
+
+# Tokens in one forward pass. Beyond a few thousand a CPU gains nothing from more; a GPU still does.
+_BATCH_TOKENS = {"cpu": 4096}
+_BATCH_TOKENS_ELSEWHERE = 32768
+
+
+class Backbone:
+    """A loaded model with its processor, ready to encode, generate, score and carry adapters.
+
+    Made by :meth:`load`. The model is in evaluation mode, frozen, and the base model is active.
+
+    Parameters
+    ----------
+    model
+        A transformers model that generates text.
+    processor
+        Its processor, or the tokenizer of a text-only model.
+    name
+        How to call it in messages.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: Any, name: str) -> None:
+        self.name = name
+        self.processor = processor
+        self.tokenizer = getattr(processor, "tokenizer", processor)
+        self.hf = model
+        self.has_images = self.tokenizer is not processor
+        self.family: Family | None = family_of(model.config) if self.has_images else None
+        self.chat = Chat(processor, self.tokenizer, with_pictures=self.has_images)
+        self.features: RecentlyUsed[torch.Tensor] = RecentlyUsed(FEATURE_BYTES, lambda kept: kept.nbytes)
+        self._adapters = AdapterSet(model)
+        self._fingerprints: dict[int, str] = {}
+        self._warned_of_pictures = False
+
+    @classmethod
+    def load(
+        cls,
+        spec: Any,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        trust_remote_code: bool = False,
+    ) -> Backbone:
+        """Load a backbone.
+
+        Parameters
+        ----------
+        spec
+            ``"embedded"``, a hub id, a folder, a pair ``(model, processor)``, or a :class:`Backbone`, which
+            comes back as it is.
+        device, dtype, trust_remote_code
+            As in :func:`mmsrarec.backbone.loading.load_pair`: by default a GPU if there is one; float32 on
+            the CPU, the checkpoint's dtype elsewhere; no code from the model's repository.
+
+        Raises
+        ------
+        InputError, StoredFileError, MissingDependencyError
+            One line on what is wrong with `spec` and what to do.
+
+        Examples
+        --------
+        >>> from mmsrarec.testing import tiny_llama
+        >>> backbone = Backbone.load(tiny_llama())
+        >>> backbone.has_images
+        False
+        """
+        if isinstance(spec, Backbone):
+            return spec
+        return cls(*load_pair(spec, device=device, dtype=dtype, trust_remote_code=trust_remote_code))
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.name!r}, {self.hf.config.model_type}, {self.device}, adapters={list(self.adapters)})"
+
+    @property
+    def model(self) -> PreTrainedModel | PeftModel:
+        """The model to train or to look at: PEFT's wrapper if there is an adapter, else the base model."""
+        return self._adapters.model
+
+    @property
+    def inner(self) -> PreTrainedModel:
+        """The base model without its output layer."""
+        return self.hf.base_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.hf.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's weights."""
+        return self.hf.dtype
+
+    @functools.cached_property
+    def image_token_id(self) -> int | None:
+        """Id of the placeholder that is repeated for each feature of a picture."""
+        found = getattr(self.processor, "image_token_id", None)
+        return getattr(self.hf.config, "image_token_id", None) if found is None else found
+
+    @functools.cached_property
+    def reader(self) -> PictureReader:
+        """Makes and remembers what the processor makes of a picture."""
+        placeholder = getattr(self.processor, "image_token", "<image>")
+        return PictureReader(self.processor, getattr(placeholder, "content", placeholder))
+
+    @functools.cached_property
+    def pad_token_id(self) -> int:
+        """Id that fills short rows; masked everywhere."""
+        pad = self.tokenizer.pad_token_id
+        return self.chat.end_of_turn if pad is None else int(pad)
+
+    @functools.cached_property
+    def stop_ids(self) -> list[int]:
+        """Ids that end a generated answer: the chat's end of turn and the model's own."""
+        own = getattr(self.hf.generation_config, "eos_token_id", None)
+        own = own if isinstance(own, list) else [own]
+        found = {self.chat.end_of_turn, self.tokenizer.eos_token_id, *own} - {None}
+        return sorted(int(token_id) for token_id in found)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Default budget of one forward pass in tokens, for the device at hand."""
+        return _BATCH_TOKENS.get(self.device.type, _BATCH_TOKENS_ELSEWHERE)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of configuration, weights, vocabulary and chat template; adapters are not part of it.
+
+        The weights are hashed once and again only after one was written to.
+        """
+        version = weights_version(self.hf)
+        if version not in self._fingerprints:
+            self._fingerprints = {version: model_fingerprint(self.hf, self.tokenizer, self.chat.template)}
+        return self._fingerprints[version]
+
+    @property
+    def vision_marker(self) -> tuple[Any, ...]:
+        """What picture features depend on besides the picture: vision weights, and an adapter that sits on them."""
+        parts = [getattr(self.inner, part) for part in (self.family.vision_parts if self.family else ())]
+        named = [pair for part in parts for pair in part.named_parameters()]
+        active = self._adapters.active
+        # An adapter's own weights count only while it is the active one.
+        versions = tuple(
+            weight._version for name, weight in named if "lora_" not in name or f".{active}." in name
+        )
+        touched = any(f".{active}." in name for name, _ in named)
+        return (hash(versions), active if touched else None)
+
+    def output_head(self) -> OutputHead:
+        """The output layer, checked once against the model's own logits."""
+        return self._checked_head
+
+    @functools.cached_property
+    def _checked_head(self) -> OutputHead:
+        head = OutputHead.of(self.hf)
+        head.check(self)
+        return head
+
+    def output_rows(self, token_ids: Sequence[int]) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return a function from hidden states (B, hidden) to the logits (B, n) of `token_ids`, float32."""
+        return self.output_head().rows(token_ids)
+
+    def without_pictures(self, prompt: Prompt) -> Prompt:
+        """Drop pictures if the model is text-only, with one warning a backbone; else return `prompt` unchanged."""
+        if self.has_images or not prompt.pictures:
+            return prompt
+        if not self._warned_of_pictures:
+            self._warned_of_pictures = True
+            warnings.warn(
+                f"backbone {self.name!r} reads text only; pictures are left out. Choose an image-text-to-text "
+                "model to use them, or build prompts without pictures to silence this.",
+                stacklevel=4,
+            )
+        return Prompt((prompt.text,), prompt.system)
+
+    def encode(self, prompts: Sequence[Prompt], answers: Sequence[str] | None = None) -> list[Encoded]:
+        """Turn prompts, and answers if there are any, into token ids; see :func:`encoding.encode`.
+
+        Examples
+        --------
+        >>> from mmsrarec.testing import tiny_llama
+        >>> backbone = Backbone.load(tiny_llama())
+        >>> one = backbone.encode([Prompt(("Will she like it?",))], ["yes"])[0]
+        >>> backbone.tokenizer.decode(one.input_ids[one.answer_start :])
+        'yes<|im_end|>'
+        """
+        return encoding.encode(self, prompts, answers)
+
+    def collate(
+        self, encoded: Sequence[Encoded], *, side: Literal["left", "right"] = "right"
+    ) -> dict[str, torch.Tensor]:
+        """Pad sequences to one batch of model inputs, with labels if any has an answer."""
+        return encoding.collate(self, encoded, side=side)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int = 32,
+        temperature: float = 0.0,
+        seed: int = 0,
+        batch_tokens: int | None = None,
+        progress: str | None = None,
+    ) -> list[str]:
+        """Let the model answer each prompt.
+
+        Parameters
+        ----------
+        prompts
+            Any number of prompts.
+        max_new_tokens
+            Longest answer, in tokens.
+        temperature
+            0 takes the likeliest token each time; above 0 tokens are drawn.
+        seed
+            Of the draws: same prompts, settings and seed, same answers.
+        batch_tokens
+            Budget of one batch in tokens, answers included; by default :attr:`batch_tokens`.
+        progress
+            What to call the work on the progress bar; ``None`` shows none.
+
+        Returns
+        -------
+        list of str
+            In the order of `prompts`, without control tokens, stripped.
+
+        Raises
+        ------
+        InputError
+            If a setting is out of range.
+
+        Examples
+        --------
+        >>> from mmsrarec.testing import tiny_llama
+        >>> backbone = Backbone.load(tiny_llama())
+        >>> len(backbone.generate([Prompt(("Hello",))], max_new_tokens=4))
+        1
+        """
+        return generation.generate(
+            self,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            batch_tokens=batch_tokens or self.batch_tokens,
+            progress=progress,
+        )
+
+    def first_token_probability(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        yes: str = "yes",
+        no: str = "no",
+        share_prefix: bool = True,
+        batch_tokens: int | None = None,
+        progress: str | None = None,
+    ) -> np.ndarray:
+        """Give ``p(yes) / (p(yes) + p(no))`` of the first answer token: the paper's score of a candidate.
+
+        Every token that spells one of the words (``yes``, ``Yes``, ``YES``, each also with a leading space)
+        counts, their probabilities added up.
+
+        Parameters
+        ----------
+        prompts
+            Any number of prompts; those of one user next to each other, so that what they share is run once.
+        yes, no
+            The two answers.
+        share_prefix
+            ``False`` runs every prompt whole; the result is the same within 1e-5 in float32.
+        batch_tokens
+            Budget of one forward pass in tokens; by default :attr:`batch_tokens`.
+        progress
+            What to call the work on the progress bar; ``None`` shows none.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (n,), between 0 and 1.
+
+        Raises
+        ------
+        InputError
+            If the vocabulary spells one of the words with no single token.
+
+        Examples
+        --------
+        >>> from mmsrarec.testing import tiny_llama
+        >>> backbone = Backbone.load(tiny_llama())
+        >>> backbone.first_token_probability([Prompt(("Will she like it?",))]).shape
+        (1,)
+        """
+        return first_token.first_token_probability(
+            self,
+            prompts,
+            yes=yes,
+            no=no,
+            share_prefix=share_prefix,
+            batch_tokens=batch_tokens or self.batch_tokens,
+            progress=progress,
+        )
+
+    def hidden_states(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        share_prefix: bool = True,
+        batch_tokens: int | None = None,
+        progress: str | None = None,
+    ) -> np.ndarray:
+        """Give the hidden state under the output matrix at the last position of each prompt.
+
+        Parameters
+        ----------
+        prompts, share_prefix, batch_tokens, progress
+            As in :meth:`first_token_probability`.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (n, hidden).
+        """
+        return first_token.hidden_states(
+            self,
+            prompts,
+            share_prefix=share_prefix,
+            batch_tokens=batch_tokens or self.batch_tokens,
+            progress=progress,
+        )
+
+    def mean_nll(
+        self,
+        contexts: Sequence[Prompt],
+        targets: Sequence[str],
+        *,
+        adapter: str | None = None,
+        batch_tokens: int | None = None,
+        progress: str | None = None,
+    ) -> np.ndarray:
+        """Give the mean negative log-likelihood of each target's tokens as the answer to its context.
+
+        Parameters
+        ----------
+        contexts
+            One prompt a target.
+        targets
+            The texts to be predicted. The end-of-turn token does not count.
+        adapter
+            Adapter to use; ``None`` is the base model, whatever is active outside.
+        batch_tokens, progress
+            As in :meth:`first_token_probability`.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (n,), natural logarithm; 0 for a target that is empty or only white space, of
+            which there is nothing to predict.
+
+        Raises
+        ------
+        InputError
+            If the two lists differ in length, or the adapter is not there.
+        """
+        with self.adapter(adapter):
+            return likelihood.mean_nll(
+                self, contexts, targets, batch_tokens=batch_tokens or self.batch_tokens, progress=progress
+            )
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters, in the order in which they were added."""
+        return self._adapters.names
+
+    @property
+    def active_adapter(self) -> str | None:
+        """Name of the adapter in use; ``None`` is the base model."""
+        return self._adapters.active
+
+    def add_adapter(self, name: str, lora_config: LoraConfig) -> None:
+        """Put a fresh LoRA adapter on the model; the base model stays active.
+
+        Parameters
+        ----------
+        name
+            Letters, digits, ``-`` and ``_``.
+        lora_config
+            PEFT's own configuration.
+
+        Raises
+        ------
+        InputError
+            If the name is taken or unusable, or the configuration fits no layer.
+        """
+        self._adapters.add(name, lora_config)
+
+    def load_adapter(self, name: str, folder: str | Path) -> None:
+        """Read an adapter from a folder that :meth:`save_adapter` or PEFT wrote (safetensors only).
+
+        Raises
+        ------
+        StoredFileError
+            If a file is missing or damaged, or the adapter belongs to another architecture.
+        """
+        made_from = self.fingerprint if (Path(folder) / "manifest.json").exists() else ""
+        self._adapters.load(name, folder, made_from)
+
+    def save_adapter(self, name: str, folder: str | Path) -> None:
+        """Write an adapter as a folder, whole or absent, that PEFT can read as well."""
+        self._adapters.save(name, folder, self.fingerprint)
+
+    def remove_adapter(self, name: str) -> None:
+        """Take an adapter off the model; with the last one the model is as it was loaded."""
+        self._adapters.remove(name)
+
+    @contextmanager
+    def adapter(self, name: str | None) -> Iterator[Backbone]:
+        """Use an adapter inside a block; ``None`` uses the base model. What was active before comes back.
+
+        Raises
+        ------
+        InputError
+            If there is no adapter of that name.
+        """
+        with self._adapters.use(name):
+            yield self
+
+    @contextmanager
+    def train_adapter(self, name: str) -> Iterator[PeftModel]:
+        """Make an adapter trainable inside a block; afterwards everything is frozen and in evaluation mode.
+
+        Yields
+        ------
+        peft.PeftModel
+            :attr:`model`, in training mode, gradients for this adapter only: what TRL's trainers take.
+        """
+        with self._adapters.training(name) as model:
+            yield model
+
+    def align(
+        self,
+        contents: Sequence[ItemContent],
+        *,
+        epochs: int = 1,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        workdir: str | Path | None = None,
+    ) -> Any:
+        """Train the projector between image tower and language model on captions of these items.
+
+        Parameters
+        ----------
+        contents
+            Items with a picture and a title; others are passed over.
+        epochs, learning_rate, seed
+            Of the training.
+        workdir
+            Where an interrupted alignment goes on from; ``None`` keeps nothing.
+
+        Returns
+        -------
+        object
+            What :func:`mmsrarec.backbone.align.align` returns, with the loss of each step.
+        """
+        from mmsrarec.backbone.align import align
+
+        return align(self, contents, epochs=epochs, learning_rate=learning_rate, seed=seed, workdir=workdir)

@@ -1,0 +1,136 @@
+"""Yes or no, from the first answer token: the paper's p, for many prompts at once.
+
+Stands at the end of the scoring path; the room ``rank`` calls it. Of the output matrix only the rows that
+spell the two words are used, and only at the last position of each prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mmsrarec.backbone.batching import advancing
+from mmsrarec.backbone.encoding import encode
+from mmsrarec.backbone.prompt import Prompt
+from mmsrarec.backbone.shared_prefix import last_states
+from mmsrarec.errors import InputError
+
+if TYPE_CHECKING:
+    from mmsrarec.backbone.backbone import Backbone
+
+__all__ = ["first_token_probability", "hidden_states", "spellings"]
+
+_WORD_STARTS = "\u0120\u2581 "  # how byte-level and SentencePiece vocabularies write a leading space
+
+
+def spellings(tokenizer: Any, word: str, *, without: frozenset[int] = frozenset()) -> list[int]:
+    """Find every single token that spells a word, whatever its case and leading space.
+
+    Parameters
+    ----------
+    tokenizer
+        The model's tokenizer.
+    word
+        For example ``"yes"``.
+    without
+        Ids that never count, such as control tokens.
+
+    Returns
+    -------
+    list of int
+        Sorted ids of tokens such as ``yes``, ``Yes``, ``YES`` and `` yes``; empty if there is none.
+    """
+    wanted = word.strip().casefold()
+    found = {
+        token_id
+        for token, token_id in tokenizer.get_vocab().items()
+        if token.lstrip(_WORD_STARTS).casefold() == wanted
+    }
+    for variant in (wanted, wanted.capitalize(), wanted.upper(), word.strip()):
+        for text in (variant, f" {variant}"):
+            ids = tokenizer.encode(text, add_special_tokens=False)
+            if len(ids) == 1:
+                found.add(ids[0])
+    return sorted(found - without)
+
+
+def answer_rows(backbone: Backbone, yes: str, no: str) -> tuple[list[int], list[int]]:
+    """Token ids of the two answers' spellings, checked."""
+    control = frozenset(backbone.chat.control.values())
+    rows = []
+    for name, word in (("yes", yes), ("no", no)):
+        found = spellings(backbone.tokenizer, word, without=control) if word.strip() else []
+        if not found:
+            raise InputError(
+                f"{name}={word!r} is no single token in the vocabulary of backbone {backbone.name!r}; "
+                "choose a short, common word."
+            )
+        rows.append(found)
+    if set(rows[0]) & set(rows[1]):
+        raise InputError(f"yes={yes!r} and no={no!r} share a spelling; choose two different words.")
+    return rows[0], rows[1]
+
+
+def first_token_probability(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    *,
+    yes: str = "yes",
+    no: str = "no",
+    share_prefix: bool = True,
+    batch_tokens: int,
+    progress: str | None = None,
+) -> np.ndarray:
+    """See :meth:`mmsrarec.backbone.Backbone.first_token_probability`."""
+    yes_rows, no_rows = answer_rows(backbone, yes, no)
+    head = backbone.output_rows(yes_rows + no_rows)
+
+    def probability(states: torch.Tensor) -> torch.Tensor:
+        logits = head(states).float()  # (B, spellings of yes and of no)
+        odds = logits[:, : len(yes_rows)].logsumexp(-1) - logits[:, len(yes_rows) :].logsumexp(-1)
+        return torch.sigmoid(odds)
+
+    return _over_last_states(backbone, prompts, probability, share_prefix, batch_tokens, progress, ())
+
+
+def hidden_states(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    *,
+    share_prefix: bool = True,
+    batch_tokens: int,
+    progress: str | None = None,
+) -> np.ndarray:
+    """See :meth:`mmsrarec.backbone.Backbone.hidden_states`."""
+    width = (backbone.hf.config.get_text_config().hidden_size,)
+    return _over_last_states(
+        backbone, prompts, torch.Tensor.float, share_prefix, batch_tokens, progress, width
+    )
+
+
+@torch.no_grad()
+def _over_last_states(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    reduce: Any,
+    share_prefix: bool,
+    batch_tokens: int,
+    progress: str | None,
+    width: tuple[int, ...],
+) -> np.ndarray:
+    encoded = encode(backbone, prompts)
+    if not encoded:
+        return np.zeros((0, *width), dtype=np.float32)
+    with advancing(progress, len(encoded)) as advance:
+        rows = last_states(
+            backbone,
+            encoded,
+            share_prefix=share_prefix,
+            batch_tokens=batch_tokens,
+            reduce=reduce,
+            advance=advance,
+        )
+    return torch.stack(rows).numpy().astype(np.float32)

@@ -1,0 +1,206 @@
+"""All candidates of a user in one pass: the common beginning is run once, each candidate as a branch.
+
+Stands under ``first_token``. Prompts that follow one another and begin with the same tokens and pictures form a
+group; the group's prefix fills a key-value cache, which is expanded to the branches. The hidden states are those
+of running each prompt alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from mmsrarec.backbone.batching import length_sorted_batches
+from mmsrarec.backbone.forward import Piece, hidden_of_whole, pieces_inputs
+from mmsrarec.backbone.prompt import Encoded
+
+if TYPE_CHECKING:
+    from mmsrarec.backbone.backbone import Backbone
+
+__all__ = ["PrefixGroup", "can_share", "common_prefix", "group_by_prefix", "last_states"]
+
+SHORTEST_PREFIX = 16
+
+
+@dataclass(frozen=True)
+class PrefixGroup:
+    """Sequences that begin alike.
+
+    Parameters
+    ----------
+    members
+        Positions in the list of sequences.
+    prefix
+        Number of tokens that all members have in common and that are run once; 0 for one alone.
+    """
+
+    members: tuple[int, ...]
+    prefix: int
+
+
+def common_prefix(first: Encoded, second: Encoded) -> int:
+    """Count the leading tokens that two sequences share, never ending inside a picture.
+
+    A picture is shared if it is the same picture at the same place. At least one token of each sequence is
+    left out, since a branch must have a last position of its own.
+    """
+    longest = min(len(first), len(second)) - 1
+    differs = (first.input_ids[:longest] != second.input_ids[:longest]).nonzero()
+    shared = int(differs[0]) if len(differs) else longest
+    ours = list(zip(first.image_spans, first.images, strict=True))
+    theirs = list(zip(second.image_spans, second.images, strict=True))
+    for place, (span, picture) in enumerate(ours):
+        if span[0] >= shared:
+            break
+        same = place < len(theirs) and theirs[place][0] == span and theirs[place][1].key == picture.key
+        if not same or span[1] > shared:
+            return span[0]
+    # The other one's picture may begin before the cut and end behind it.
+    for start, end in second.image_spans:
+        if start < shared < end:
+            return start
+    return shared
+
+
+def group_by_prefix(encoded: Sequence[Encoded]) -> list[PrefixGroup]:
+    """Cut a list of sequences into runs of neighbours with a long common beginning.
+
+    Two users' prompts share the chat template's first words, two candidates of one user share the whole history; a
+    new group therefore begins where neighbours share less than half of what the neighbours before or
+    after them share.
+
+    Parameters
+    ----------
+    encoded
+        Sequences in the order in which they were asked for.
+
+    Returns
+    -------
+    list of PrefixGroup
+        In order, together covering every position once.
+    """
+    if not encoded:
+        return []
+    shared = [common_prefix(one, two) for one, two in pairwise(encoded)]
+    groups, start = [], 0
+    for index in range(len(encoded)):
+        here = shared[index] if index < len(shared) else 0
+        before = shared[index - 1] if index > start else 0
+        after = shared[index + 1] if index + 1 < len(shared) else 0
+        if here < SHORTEST_PREFIX or 2 * here < max(before, after):
+            members = tuple(range(start, index + 1))
+            groups.append(PrefixGroup(members, min(shared[start:index], default=0)))
+            start = index + 1
+    return groups
+
+
+def can_share(backbone: Backbone) -> bool:
+    """Whether the model's cache can be expanded: full attention in every layer, positions given from outside.
+
+    Sliding-window, recurrent and hybrid models keep less than the whole prefix, and a family whose pictures this
+    room does not place itself cannot be cut; these are run whole.
+    """
+    if backbone.family is None and backbone.has_images:
+        return False
+    if getattr(backbone.hf, "_is_stateful", False):
+        return False
+    if "position_ids" not in inspect.signature(backbone.inner.forward).parameters:
+        return False
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=backbone.hf.config).layers)
+
+
+def last_states(
+    backbone: Backbone,
+    encoded: Sequence[Encoded],
+    *,
+    share_prefix: bool,
+    batch_tokens: int,
+    reduce: Callable[[torch.Tensor], torch.Tensor],
+    advance: Callable[[int], None],
+) -> list[torch.Tensor]:
+    """Compute the hidden state at the last position of every sequence.
+
+    Parameters
+    ----------
+    backbone
+        The model.
+    encoded
+        The sequences.
+    share_prefix
+        Run common beginnings once.
+    batch_tokens
+        Most tokens (for branches, prefix included) in one forward pass.
+    reduce
+        Applied to each batch of states (B, hidden) while on the device; what it returns is kept.
+    advance
+        Called with the number of sequences done, for progress.
+
+    Returns
+    -------
+    list of torch.Tensor
+        For each sequence its row of what `reduce` returned, on the CPU.
+    """
+    results: list[torch.Tensor] = [torch.empty(0)] * len(encoded)
+
+    def keep(members: Sequence[int], states: torch.Tensor) -> None:
+        for member, row in zip(members, reduce(states).cpu(), strict=True):
+            results[member] = row
+        advance(len(members))
+
+    groups = group_by_prefix(encoded) if share_prefix and can_share(backbone) else []
+    shared = [group for group in groups if len(group.members) > 1]
+    covered = {member for group in shared for member in group.members}
+    alone = [index for index in range(len(encoded)) if index not in covered]
+    for batch in length_sorted_batches([len(encoded[index]) for index in alone], batch_tokens):
+        members = [alone[index] for index in batch]
+        chosen = [encoded[index] for index in members]
+        keep(members, _last_of(hidden_of_whole(backbone, chosen), [len(one) for one in chosen]))
+    for group in shared:
+        for members, states in _run_group(backbone, encoded, group, batch_tokens):
+            keep(members, states)
+    return results
+
+
+def _last_of(hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    rows = torch.arange(len(lengths), device=hidden.device)
+    return hidden[rows, torch.tensor(lengths, device=hidden.device) - 1]  # (B, hidden)
+
+
+def _run_group(
+    backbone: Backbone, encoded: Sequence[Encoded], group: PrefixGroup, batch_tokens: int
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Run a group's prefix once and its branches in batches; yields members and their last states."""
+    prefix = pieces_inputs(backbone, [Piece(encoded[group.members[0]], 0, group.prefix)])
+    cache = DynamicCache(config=backbone.hf.config)
+    backbone.inner(**prefix, past_key_values=cache, use_cache=True)
+    branches = [Piece(encoded[member], group.prefix, len(encoded[member])) for member in group.members]
+    weights = [group.prefix + len(branch) for branch in branches]
+    for batch in length_sorted_batches(weights, batch_tokens):
+        inputs = pieces_inputs(backbone, [branches[index] for index in batch])
+        seen = prefix["attention_mask"].expand(len(batch), -1)
+        inputs["attention_mask"] = torch.cat([seen, inputs["attention_mask"]], dim=1)
+        hidden = backbone.inner(
+            **inputs, past_key_values=_expanded(backbone, cache, len(batch)), use_cache=True
+        ).last_hidden_state
+        yield (
+            [group.members[index] for index in batch],
+            _last_of(hidden, [len(branches[index]) for index in batch]),
+        )
+
+
+def _expanded(backbone: Backbone, cache: DynamicCache, rows: int) -> DynamicCache:
+    """A cache of `rows` equal rows that shares the memory of `cache`, which stays as it is."""
+    expanded = DynamicCache(config=backbone.hf.config)
+    while len(expanded.layers) < len(cache.layers):
+        expanded.layers.append(DynamicLayer())
+    for target, source in zip(expanded.layers, cache.layers, strict=True):
+        target.lazy_initialization(source.keys, source.values)
+        target.keys = source.keys.expand(rows, -1, -1, -1)
+        target.values = source.values.expand(rows, -1, -1, -1)
+    return expanded

@@ -1,0 +1,255 @@
+"""Supervised fine-tuning of one adapter on pairs of prompt and answer, through TRL's SFTTrainer.
+
+Used by the summarizer's warm start and by the ranker's multi-task tuning. The loss is the paper's: the mean over
+examples of the NLL of the answer's tokens, summed over the answer (MMSRARec, stage 3); it is computed by
+``kernels.sequence_nll`` on the hidden states of answer tokens alone, so logits of a whole prompt never exist.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from datasets import Dataset as ArrowDataset
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from mmsrarec.backbone.forward import whole_inputs
+from mmsrarec.backbone.prompt import Encoded, Prompt
+from mmsrarec.errors import InputError
+from mmsrarec.kernels import sequence_nll
+from mmsrarec.progress import Ticker, ticker
+
+if TYPE_CHECKING:
+    from mmsrarec.backbone.backbone import Backbone
+
+__all__ = ["StepLog", "last_checkpoint", "supervised_config", "supervised_tune"]
+
+
+def supervised_config(workdir: Path, *, seed: int, cpu: bool) -> SFTConfig:
+    """Return the defaults of supervised fine-tuning.
+
+    Parameters
+    ----------
+    workdir
+        Where checkpoints go.
+    seed
+        Of the order of examples, of dropout and of the adapter's initial weights.
+    cpu
+        Whether the model is on the CPU; the precision is then float32.
+    """
+    return SFTConfig(
+        output_dir=str(workdir),
+        per_device_train_batch_size=4,
+        num_train_epochs=1,
+        learning_rate=5e-4,
+        lr_scheduler_type="cosine",
+        warmup_steps=5,
+        weight_decay=0.0,
+        gradient_checkpointing=not cpu,
+        bf16=not cpu,
+        use_cpu=cpu,
+        save_steps=20,
+        seed=seed,
+    )
+
+
+# What our pre-encoded rows need of the trainer, whatever the user's own configuration says.
+_REQUIRED: dict[str, Any] = {
+    "logging_steps": 1,
+    "save_strategy": "steps",
+    "save_total_limit": 1,
+    "disable_tqdm": True,
+    "report_to": [],
+    "remove_unused_columns": False,
+    "dataset_kwargs": {"skip_prepare_dataset": True},
+    "max_length": None,
+    "packing": False,
+    "dataloader_pin_memory": False,
+    "train_sampling_strategy": "group_by_length",
+}
+
+
+def supervised_tune(
+    backbone: Backbone,
+    adapter: str,
+    prompts: Sequence[Prompt],
+    answers: Sequence[str],
+    *,
+    workdir: str | Path,
+    config: SFTConfig | None = None,
+    seed: int = 0,
+    description: str = "fine-tuning",
+) -> list[dict[str, float]]:
+    """Teach an adapter to answer prompts.
+
+    Parameters
+    ----------
+    backbone
+        Holds the model and the adapter.
+    adapter
+        Name of an adapter that was added before; its weights are changed.
+    prompts, answers
+        One answer a prompt. The loss is taken on the answer and its end-of-turn token only.
+    workdir
+        For checkpoints and ``steps.jsonl``. A run that was interrupted goes on from its last checkpoint.
+    config
+        TRL's own configuration; ``None`` takes :func:`supervised_config`. Its output folder and the settings
+        that pre-encoded rows need are replaced.
+    seed
+        Of order, dropout and initial weights, where `config` is ``None``.
+    description
+        Shown with the progress.
+
+    Returns
+    -------
+    list of dict
+        One entry a step: ``step``, ``loss``, ``learning_rate``, ``grad_norm``.
+
+    Raises
+    ------
+    InputError
+        If `prompts` and `answers` differ in length or are empty.
+    """
+    if len(prompts) != len(answers) or not len(prompts):
+        raise InputError(
+            f"prompts and answers must be of one length of 1 or more, got {len(prompts)} and {len(answers)}."
+        )
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    encoded = backbone.encode(prompts, answers)
+    arguments = replace(
+        config or supervised_config(workdir, seed=seed, cpu=backbone.device.type == "cpu"),
+        output_dir=str(workdir),
+        **_REQUIRED,
+    )
+    rows = ArrowDataset.from_dict(
+        {"index": list(range(len(encoded))), "length": [len(row) for row in encoded]}
+    )
+    with backbone.train_adapter(adapter), ticker(description) as progress:
+        log = StepLog(workdir / "steps.jsonl", progress)
+        trainer = _AnswerTrainer(
+            backbone,
+            encoded,
+            model=backbone.model,
+            args=arguments,
+            train_dataset=rows,
+            processing_class=backbone.processor,
+            data_collator=_collate_indices,
+            callbacks=[log],
+        )
+        trainer.train(resume_from_checkpoint=last_checkpoint(workdir))
+    return log.steps
+
+
+class _AnswerTrainer(SFTTrainer):
+    """TRL's trainer over encoded rows, with the loss on answer tokens by the fused kernel."""
+
+    def __init__(self, backbone: Backbone, encoded: Sequence[Encoded], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._backbone = backbone
+        self._encoded = encoded
+        # The loss below is a mean over the rows of a micro-batch, so the trainer itself divides by their number.
+        self.model_accepts_loss_kwargs = False
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the mean over examples of the answers' summed NLL."""
+        rows = [self._encoded[index] for index in inputs["index"].tolist()]
+        # The model's own forward is called, not its inside, so that a distributed wrapper sees the call.
+        outputs = model(
+            **whole_inputs(self._backbone, rows), use_cache=False, output_hidden_states=True, logits_to_keep=1
+        )
+        hidden = outputs.hidden_states[-1]  # (rows, tokens, hidden)
+        before, targets, offsets = _answer_positions(rows)
+        head = self._backbone.hf.get_output_embeddings()
+        nll = sequence_nll(
+            hidden[before[0], before[1]],
+            head.weight,
+            targets.to(hidden.device),
+            offsets.to(hidden.device),
+            reduction="sum",
+        )
+        loss = nll.mean()
+        return (loss, outputs) if return_outputs else loss
+
+
+def _answer_positions(
+    rows: Sequence[Encoded],
+) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Return (row, position) before each answer token, the tokens, and each row's offsets into them."""
+    row_index, position, targets, offsets = [], [], [], [0]
+    for index, row in enumerate(rows):
+        answer = row.input_ids[row.answer_start :]
+        targets.append(answer)
+        row_index.append(torch.full((len(answer),), index))
+        position.append(torch.arange(row.answer_start - 1, len(row) - 1))
+        offsets.append(offsets[-1] + len(answer))
+    return (torch.cat(row_index), torch.cat(position)), torch.cat(targets), torch.tensor(offsets)
+
+
+def _collate_indices(rows: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
+    return {"index": torch.tensor([row["index"] for row in rows])}
+
+
+class StepLog(TrainerCallback):
+    """Shows each optimizer step and appends it to a JSON Lines file.
+
+    Parameters
+    ----------
+    path
+        The file. Steps that a resumed run repeats are written once.
+    progress
+        Advanced by one a step.
+    """
+
+    def __init__(self, path: Path, progress: Ticker) -> None:
+        self._path = path
+        self._progress = progress
+        self.steps: list[dict[str, float]] = []
+        if path.exists():
+            for line in path.read_text("utf-8").splitlines():
+                try:
+                    self.steps.append(json.loads(line))
+                except ValueError:
+                    break
+
+    def on_train_begin(self, arguments: Any, state: Any, control: Any, **more: Any) -> None:
+        """Tell the progress how many steps there are and forget steps after the checkpoint."""
+        self._progress.set_total(state.max_steps, state.global_step)
+        self.steps = [step for step in self.steps if step["step"] <= state.global_step]
+
+    def on_log(self, arguments: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+        """Keep the numbers of one step."""
+        if logs is None or "loss" not in logs:
+            return
+        numbers = {name: float(value) for name, value in logs.items() if isinstance(value, int | float | str)}
+        self.steps.append({"step": state.global_step, **numbers})
+        self._path.write_text("".join(json.dumps(step) + "\n" for step in self.steps), "utf-8")
+        self._progress.advance(1, f"loss {numbers['loss']:.3f}")
+
+
+def last_checkpoint(workdir: Path) -> str | None:
+    """Return the newest complete checkpoint of a trainer, and remove incomplete ones.
+
+    The trainer writes its state file last, so a checkpoint with a readable one is complete.
+    """
+    found: list[tuple[int, Path]] = []
+    for folder in workdir.glob("checkpoint-*"):
+        try:
+            step = int(json.loads((folder / "trainer_state.json").read_text("utf-8"))["global_step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            shutil.rmtree(folder)
+            continue
+        found.append((step, folder))
+    return str(max(found)[1]) if found else None
