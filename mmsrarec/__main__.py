@@ -1,0 +1,5 @@
+"""``python -m mmsrarec``: the same as the command ``mmsrarec``."""
+
+from mmsrarec.cli import main
+
+main()

@@ -1,0 +1,210 @@
+"""``mmsrarec evaluate`` and ``report``: how good a fitted model is, and one page on all of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmsrarec.cli.asking import load_model, recommendation_frame
+from mmsrarec.cli.fitting import stage_order
+from mmsrarec.cli.held_out import load_held_out
+from mmsrarec.cli.ids import user_ids
+from mmsrarec.cli.options import Backbone, Device, Format, Images, Model, OutputFormat, Seed, Users, Verbose
+from mmsrarec.cli.output import print_frame, say
+from mmsrarec.errors import InputError, StoredFileError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mmsrarec.recommender import Recommender
+
+__all__ = ["evaluate", "read_curves", "report", "write_run_report"]
+
+EVALUATION = "evaluation.json"
+_NOT_DRAWN = {"step", "epoch", "learning_rate", "grad_norm", "repaired"}
+_USERS_SHOWN = 3
+
+Workdir = Annotated[Path, typer.Option(help="Workdir the model was fitted in.", show_default=False)]
+
+
+def evaluate(
+    model: Model,
+    workdir: Workdir,
+    users: Annotated[
+        int | None,
+        typer.Option(help="A seeded sample of this many users; all by default.", show_default=False),
+    ] = None,
+    negatives: Annotated[int, typer.Option(help="Items a user that the held-out one is ranked among.")] = 20,
+    full_catalogue: Annotated[
+        bool, typer.Option("--full-catalogue/--sampled-only", help="Rank the whole catalogue as well.")
+    ] = True,
+    seed: Seed = 0,
+    format: Format = OutputFormat.TABLE,
+    backbone: Backbone = None,
+    images: Images = None,
+    device: Device = None,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a fitted model on what its fit held out."""
+    recommender = load_model(model, backbone, images, device)
+    test = load_held_out(workdir, recommender.parts_.catalogue)
+    from mmsrarec.evaluate import evaluate_recommender
+
+    table = evaluate_recommender(
+        recommender, test, users=users, negatives=negatives, seed=seed, full_catalogue=full_catalogue
+    )
+    frame = save_evaluation(table, workdir)
+    if format is OutputFormat.TABLE:
+        typer.echo(str(table))
+    else:
+        print_frame(frame, format)
+
+
+def save_evaluation(table: Any, workdir: Path) -> pl.DataFrame:
+    """Keep an evaluation for the report, and return it as a frame."""
+    import narwhals as nw
+
+    from mmsrarec.storage import write_json
+
+    frame = nw.from_native(table.frame, eager_only=True).to_polars()
+    write_json(workdir / EVALUATION, {"columns": frame.columns, "rows": [list(row) for row in frame.rows()]})
+    return frame
+
+
+def read_evaluation(workdir: Path) -> pl.DataFrame | None:
+    """Read what :func:`save_evaluation` kept; ``None`` if there is nothing."""
+    import polars as pl
+
+    from mmsrarec.storage import read_json
+
+    path = workdir / EVALUATION
+    if not path.exists():
+        return None
+    stored = read_json(path)
+    try:
+        return pl.DataFrame(stored["rows"], schema=stored["columns"], orient="row")
+    except (KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise StoredFileError(f"{path} is no evaluation ({error}); type mmsrarec evaluate again.") from error
+
+
+def report(
+    model: Model,
+    workdir: Workdir,
+    html: Annotated[
+        Path | None, typer.Option(help="Where to; WORKDIR/report.html by default.", show_default=False)
+    ] = None,
+    user: Users = None,
+    k: Annotated[int, typer.Option("-k", "--top", help="Recommendations a user.")] = 5,
+    backbone: Backbone = None,
+    images: Images = None,
+    device: Device = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write one page on a run."""
+    if not workdir.is_dir():
+        raise InputError(f"--workdir must be the folder of a fit, got {workdir}, which does not exist.")
+    recommender = load_model(model, backbone, images, device)
+    shown = user_ids(recommender, user) if user else typical_users(recommender)
+    evaluation = read_evaluation(workdir)
+    if evaluation is None:
+        say(
+            f"no evaluation yet; to have one in the page, type: mmsrarec evaluate {model} --workdir {workdir}"
+        )
+    path = html or workdir / "report.html"
+    write_run_report(recommender, workdir, path, shown, k=k, evaluation=evaluation)
+    say(f"the report is {path}")
+
+
+def typical_users(recommender: Recommender) -> list[Any]:
+    """Choose the known users with the shortest, the middle and the longest history."""
+    known = recommender.parts_.users
+    order = sorted(range(len(known)), key=lambda user: (len(known.histories[user]), user))
+    places = sorted({0, len(order) // 2, len(order) - 1})[:_USERS_SHOWN]
+    return known.ids[[order[place] for place in places]].to_list()
+
+
+def write_run_report(
+    recommender: Recommender, workdir: Path, path: Path, users: Sequence[Any], *, k: int, evaluation: Any
+) -> None:
+    """Gather what a run left behind and write its page.
+
+    Parameters
+    ----------
+    recommender
+        The fitted model.
+    workdir
+        Workdir of its fit.
+    path
+        The page.
+    users
+        Ids of the users shown.
+    k
+        Recommendations a user; at most the size of the catalogue.
+    evaluation
+        Frame, or ``None``.
+    """
+    from mmsrarec.progress import track
+    from mmsrarec.report import StageTime, write_report
+    from mmsrarec.workspace import Workspace
+
+    parts = recommender.parts_
+    k = min(k, parts.catalogue.n_items)
+    preset = recommender.preset
+    write_report(
+        path,
+        title=f"Run {workdir.resolve().name}",
+        facts={
+            "items": parts.catalogue.n_items,
+            "known users": len(parts.users),
+            "training events": int(parts.popularity.sum()),
+            "backbone": parts.backbone.name,
+            "preset": preset if isinstance(preset, str) else "custom",
+            "history": recommender.history,
+            "similar users": recommender.similar_users,
+            "seed": recommender.seed,
+        },
+        stages=[
+            StageTime(name, times["seconds"], times.get("peak_memory_mebibytes"))
+            for name, times in stage_order(Workspace(workdir).timings())
+        ],
+        curves=read_curves(workdir),
+        evaluation=evaluation,
+        recommendations=recommendation_frame(recommender, recommender.recommend(users, k=k)),
+        explanations=[recommender.explain(user) for user in track(users, "explaining")],
+    )
+
+
+def read_curves(workdir: Path) -> dict[str, list[tuple[float, float]]]:
+    """Read the numbers that the finished stages logged, one JSON object a step in files ``*.jsonl``.
+
+    Returns
+    -------
+    dict
+        ``"stage: number"`` → pairs of step and value. A line that is not such an object is left out.
+    """
+    curves: dict[str, list[tuple[float, float]]] = {}
+    finished = {folder.name: folder for folder in workdir.iterdir() if (folder / "manifest.json").exists()}
+    for stage, _ in stage_order({name: {} for name in sorted(finished)}):
+        for path in sorted(finished[stage].rglob("*.jsonl")):
+            for line in path.read_text("utf-8", "replace").splitlines():
+                for name, step, value in _numbers(line):
+                    curves.setdefault(f"{stage}: {name}", []).append((step, value))
+    return curves
+
+
+def _numbers(line: str) -> list[tuple[str, float, float]]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return []
+    if not isinstance(entry, dict) or not isinstance(entry.get("step"), int | float):
+        return []
+    return [
+        (name, float(entry["step"]), float(value))
+        for name, value in entry.items()
+        if name not in _NOT_DRAWN and isinstance(value, int | float) and not isinstance(value, bool)
+    ]
