@@ -5,6 +5,7 @@ Every reader fills one :class:`BadRows`; a dataset keeps it, warns with it, or r
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -101,15 +102,13 @@ class BadRows:
             lines.append("  ".join([*cells, row[3].ljust(widths[3]), row[4]]).rstrip())
         return "\n".join(lines)
 
-    def report(self, *, strict: bool, stacklevel: int = 3) -> None:
-        """Warn once with the table, or raise it.
+    def report(self, *, strict: bool) -> None:
+        """Warn once with the table, in the name of the caller's line, or raise it.
 
         Parameters
         ----------
         strict
             Raise instead of warning.
-        stacklevel
-            As in :func:`warnings.warn`, so that the warning names the caller's line.
 
         Raises
         ------
@@ -123,11 +122,16 @@ class BadRows:
                 f"{self.total} bad rows and strict=True allows none; fix them, or pass strict=False to use "
                 f"the rest.\n{self}"
             )
-        warnings.warn(
-            f"{self.total} bad rows; the rest is used. Fix them, or see .bad_rows.\n{self}",
-            BadRowsWarning,
-            stacklevel=stacklevel,
-        )
+        message = f"{self.total} bad rows; the rest is used. Fix them, or see .bad_rows.\n{self}"
+        warnings.warn(message, BadRowsWarning, stacklevel=_levels_to_caller())
+
+
+def _levels_to_caller() -> int:
+    """Count the frames up to the first that is not of this package; frame 0 asks."""
+    level, frame = 0, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mmsrarec"):
+        level, frame = level + 1, frame.f_back
+    return level + 1
 
 
 def show_row(row: int, values: Iterable[tuple[str, object]]) -> str:

@@ -9,11 +9,12 @@ import numpy as np
 import polars as pl
 
 from mmsrarec.data.columns import read_categories, read_ids, read_ratings, read_text, read_timestamps
+from mmsrarec.data.id_map import dense_lookup
 from mmsrarec.data.images import ImageFolder
 from mmsrarec.data.tables import Table
 from mmsrarec.progress import track
 
-__all__ = ["build_catalogue", "clean_events", "sort_events"]
+__all__ = ["build_catalogue", "clean_events", "dense_events", "sort_events"]
 
 WITHOUT_IMAGE = "kept without image"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
@@ -139,6 +140,13 @@ def reject_by_reason(table: Table, problems: pl.Series, effect: str = "dropped")
     """Count the rows of each reason; null means that nothing is wrong."""
     for reason in problems.drop_nulls().unique(maintain_order=True).to_list():
         table.reject(reason, (problems == reason).fill_null(False), effect)
+
+
+def dense_events(events: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
+    """Put dense ids, int32, in the place of ids."""
+    user = dense_lookup(events["user_id"], user_ids).alias("user")
+    item = dense_lookup(events["item_id"], item_ids).alias("item")
+    return events.select(user, item, pl.exclude("user_id", "item_id"))
 
 
 def sort_events(events: pl.DataFrame) -> pl.DataFrame:

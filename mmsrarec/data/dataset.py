@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,14 +16,15 @@ import numpy.typing as npt
 import polars as pl
 
 from mmsrarec.data.bad_rows import BadRows
-from mmsrarec.data.building import build_catalogue, clean_events, sort_events
+from mmsrarec.data.building import build_catalogue, clean_events, dense_events, sort_events
 from mmsrarec.data.content import ItemContent, join_text
+from mmsrarec.data.growing import add_interactions, add_items
 from mmsrarec.data.histories import Histories
-from mmsrarec.data.id_map import IdMap, Ids, dense_lookup, join_ids
+from mmsrarec.data.id_map import IdMap, Ids
 from mmsrarec.data.images import ImageFolder
-from mmsrarec.data.splitting import core_events, last_events, split_times, split_users
+from mmsrarec.data.splitting import hold_out_last, k_core, split
+from mmsrarec.data.storing import read_dataset_folder, write_dataset_folder
 from mmsrarec.data.tables import Table, check_mapping
-from mmsrarec.errors import InputError
 from mmsrarec.storage import fingerprint
 
 __all__ = ["Dataset"]
@@ -135,7 +136,7 @@ class Dataset:
         tables = [Table.from_frame(interactions, "interactions", columns)]
         if items is not None:
             tables.append(Table.from_frame(items, "items", columns))
-        return cls._from_tables(tables, images, columns, strict)
+        return cls.from_tables(tables, images, columns, strict)
 
     @classmethod
     def from_csv(
@@ -155,7 +156,7 @@ class Dataset:
         tables = [Table.from_csv(interactions, "interactions", columns)]
         if items is not None:
             tables.append(Table.from_csv(items, "items", columns))
-        return cls._from_tables(tables, images, columns, strict)
+        return cls.from_tables(tables, images, columns, strict)
 
     @classmethod
     def from_parquet(
@@ -171,17 +172,17 @@ class Dataset:
         tables = [Table.from_parquet(interactions, "interactions", columns)]
         if items is not None:
             tables.append(Table.from_parquet(items, "items", columns))
-        return cls._from_tables(tables, images, columns, strict)
+        return cls.from_tables(tables, images, columns, strict)
 
     @classmethod
-    def _from_tables(
+    def from_tables(
         cls,
         tables: Sequence[Table],
         images: PathLike | ImageFolder | None,
-        columns: Mapping[str, str] | None,
-        strict: bool,
-        stacklevel: int = 4,
+        columns: Mapping[str, str] | None = None,
+        strict: bool = False,
     ) -> Dataset:
+        """Build from the raw table of interactions and, if there is one, that of items; what readers call."""
         check_mapping(columns, tables)
         folder = _image_folder(images)
         if len(tables) == 2:
@@ -189,14 +190,13 @@ class Dataset:
             events = clean_events(tables[0], item_ids)
         else:
             events = clean_events(tables[0], None)
-            item_ids = events["item_id"].unique().sort()
-            bare = Table("items", {"item_id": item_ids})
+            bare = Table("items", {"item_id": events["item_id"].unique().sort()})
             item_ids, items = build_catalogue(bare, folder)
-        user_ids = events["user_id"].unique().sort()
-        bad_rows = sum((table.bad_rows for table in tables), BadRows())
-        bad_rows.report(strict=strict, stacklevel=stacklevel)
-        dense = _dense(events, user_ids, item_ids)
-        return cls(sort_events(dense), items, user_ids.alias("user_id"), item_ids, folder, bad_rows)
+        user_ids = events["user_id"].unique().sort().alias("user_id")
+        bad_rows = sum((table.bad_rows for table in reversed(tables)), BadRows())
+        bad_rows.report(strict=strict)
+        dense = sort_events(dense_events(events, user_ids, item_ids).drop("row"))
+        return cls(dense, items, user_ids, item_ids, folder, bad_rows)
 
     @cached_property
     def _histories(self) -> Histories:
@@ -306,20 +306,7 @@ class Dataset:
         InputError
             As :meth:`from_frames`, or if `images` is another folder than before.
         """
-        folder = _image_folder(images) or self.images
-        if self.images is not None and folder is not None and folder.root != self.images.root:
-            raise InputError(f"images must be {str(self.images.root)!r} as before, got {str(folder.root)!r}.")
-        table = Table.from_frame(items, "items", columns)
-        check_mapping(columns, [table])
-        new_ids, new_items = build_catalogue(table, folder, known_ids=self.item_ids)
-        table.bad_rows.report(strict=strict)
-        return replace(
-            self,
-            items=pl.concat([self.items, new_items]),
-            item_ids=join_ids(self.item_ids, new_ids),
-            images=self.images or folder,
-            bad_rows=self.bad_rows + table.bad_rows,
-        )
+        return add_items(self, items, _image_folder(images), columns, strict)
 
     def with_interactions(
         self, interactions: Any, *, columns: Mapping[str, str] | None = None, strict: bool = False
@@ -344,26 +331,7 @@ class Dataset:
         InputError
             As :meth:`from_frames`.
         """
-        table = Table.from_frame(interactions, "interactions", columns)
-        check_mapping(columns, [table])
-        known = self.user_ids.dtype if self.n_users else None
-        events = clean_events(table, self.item_ids, known)
-        new_users = events["user_id"].unique().sort()
-        if known is not None:
-            new_users = new_users.filter(dense_lookup(new_users, self.user_ids).is_null())
-        user_ids = join_ids(self.user_ids, new_users)
-        dense = _dense(events, user_ids, self.item_ids, keep_row=True)
-        fresh = dense.join(self.interactions, on=["user", "item"], how="anti", maintain_order="left")
-        repeated = dense["row"].filter(~dense["row"].is_in(fresh["row"].implode()))
-        table.reject("duplicate event", pl.Series(np.isin(np.arange(table.height), repeated.to_numpy())))
-        table.bad_rows.report(strict=strict)
-        merged = pl.concat([self.interactions, fresh.drop("row")], how="diagonal_relaxed")
-        return replace(
-            self,
-            interactions=sort_events(merged),
-            user_ids=user_ids,
-            bad_rows=self.bad_rows + table.bad_rows,
-        )
+        return add_interactions(self, interactions, columns, strict)
 
     def k_core(self, k: int, *, items: bool = True) -> Dataset:
         """Keep only users and items with at least `k` events each, dropping until all have them.
@@ -385,22 +353,7 @@ class Dataset:
         InputError
             If `k` is below 1.
         """
-        kept = core_events(self.interactions, k, items=items)
-        smaller = self._of_users(kept["user"].unique().sort().to_numpy(), kept)
-        if not items:
-            return smaller
-        chosen = kept["item"].unique().sort()
-        position = pl.Series(np.full(self.n_items, -1, dtype=np.int32)).scatter(
-            chosen, pl.Series(range(len(chosen)), dtype=pl.Int32)
-        )
-        return replace(
-            smaller,
-            interactions=smaller.interactions.with_columns(
-                item=position.gather(smaller.interactions["item"])
-            ),
-            items=self.items[chosen],
-            item_ids=self.item_ids.gather(chosen),
-        )
+        return k_core(self, k, items=items)
 
     def split(
         self,
@@ -431,15 +384,7 @@ class Dataset:
         InputError
             If `by` or `ratios` is not allowed.
         """
-        if by == "user":
-            parts = [self._of_users(users) for users in split_users(self.n_users, ratios, seed)]
-        elif by == "time":
-            masks = split_times(self.interactions["timestamp"].to_numpy(), ratios)
-            frames = [self.interactions.filter(pl.Series(mask)) for mask in masks]
-            parts = [self._of_users(frame["user"].unique().sort().to_numpy(), frame) for frame in frames]
-        else:
-            raise InputError(f"by must be 'user' or 'time', got {by!r}.")
-        return parts[0], parts[1], parts[2]
+        return split(self, by, ratios, seed)
 
     def hold_out_last(self, n: int = 1) -> tuple[Dataset, Histories]:
         """Hold out the last `n` events of each user.
@@ -461,11 +406,7 @@ class Dataset:
         InputError
             If `n` is below 1.
         """
-        histories = self.histories()
-        held = last_events(histories.indptr, n)
-        indptr = np.concatenate([[0], np.cumsum(held)])[histories.indptr].astype(np.int64)
-        rest = replace(self, interactions=self.interactions.filter(pl.Series(~held)))
-        return rest, Histories(indptr, histories.items[held], histories.timestamps[held])
+        return hold_out_last(self, n)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -480,27 +421,43 @@ class Dataset:
         ids = [self.user_ids.to_list(), self.item_ids.to_list()]
         return fingerprint(self.interactions.columns, events, ids, texts, names, sizes)
 
-    def _of_users(self, users: npt.NDArray[Any], interactions: pl.DataFrame | None = None) -> Dataset:
-        """Keep some users, given ascending, with dense ids of their own; the catalogue stays."""
-        events = self.interactions if interactions is None else interactions
-        position = np.full(self.n_users, -1, dtype=np.int32)
-        position[users] = np.arange(len(users), dtype=np.int32)
-        events = events.with_columns(user=pl.Series(position).gather(events["user"])).filter(
-            pl.col("user") >= 0
-        )
-        return replace(self, interactions=events, user_ids=self.user_ids.gather(users))
+    def save(self, folder: PathLike) -> None:
+        """Write the tables as Parquet into a folder that is whole or absent; pictures stay where they are.
+
+        Raises
+        ------
+        StoredFileError
+            If the folder cannot be written or holds something else.
+        """
+        write_dataset_folder(self, folder)
+
+    @classmethod
+    def load(cls, folder: PathLike, *, images: PathLike | ImageFolder | None = None) -> Dataset:
+        """Open a saved dataset.
+
+        Parameters
+        ----------
+        folder
+            As given to :meth:`save`.
+        images
+            Where the pictures lie now. Default: where they lay when it was saved; if that folder is gone, the
+            items have no pictures.
+
+        Returns
+        -------
+        Dataset
+            Equal to the saved one, with an empty ``bad_rows``.
+
+        Raises
+        ------
+        StoredFileError
+            If the folder is missing, damaged or foreign.
+        """
+        fields, root = read_dataset_folder(folder)
+        if images is None and root is not None and os.path.isdir(root):
+            images = root
+        return cls(**fields, images=_image_folder(images))
 
 
 def _image_folder(images: PathLike | ImageFolder | None) -> ImageFolder | None:
     return images if images is None or isinstance(images, ImageFolder) else ImageFolder(images)
-
-
-def _dense(
-    events: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series, *, keep_row: bool = False
-) -> pl.DataFrame:
-    others = ["timestamp"] + [name for name in ("rating",) if name in events.columns] + ["row"] * keep_row
-    return events.select(
-        dense_lookup(events["user_id"], user_ids).alias("user"),
-        dense_lookup(events["item_id"], item_ids).alias("item"),
-        *others,
-    )

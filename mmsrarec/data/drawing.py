@@ -109,7 +109,7 @@ def _mask(part: Part) -> tuple[Window, Pixels]:
     else:
         draw.polygon(corners, fill=255)
     window = (slice(top, bottom), slice(left, right))
-    return window, np.asarray(image.reduce(_SCALE), np.float32) / 255
+    return window, np.asarray(image.reduce(_SCALE), np.float32) / np.float32(255)
 
 
 def _rounded(outline: list[tuple[float, float]], rounds: int, *, closed: bool) -> list[tuple[float, float]]:
@@ -127,7 +127,7 @@ def _rounded(outline: list[tuple[float, float]], rounds: int, *, closed: bool) -
 
 def _blurred(mask: Pixels, radius: float) -> Pixels:
     image = Image.fromarray((mask * 255).astype(np.uint8), "L")
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32) / np.float32(255)
 
 
 def _cast_shadow(canvas: Pixels, mask: Pixels) -> Pixels:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -39,7 +42,8 @@ class ImageFolder:
     root
         An existing folder.
     max_pixels
-        Pictures with more pixels (width × height) are refused before they are decoded.
+        Pictures with more pixels (width × height) are refused before they are decoded; so are, in any case,
+        those that Pillow takes for a decompression bomb (more than 178,956,970 pixels).
     max_bytes
         Files with more bytes are refused before they are read.
 
@@ -139,7 +143,7 @@ class ImageFolder:
         try:
             if path.stat().st_size > self.max_bytes:
                 return TOO_LARGE
-            with Image.open(path, formats=FORMATS) as image:
+            with _quiet_about_size(), Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > self.max_pixels:
                     return TOO_LARGE
                 kind = image.format
@@ -245,6 +249,14 @@ class Picture:
         )
 
 
+@contextmanager
+def _quiet_about_size() -> Iterator[None]:
+    # Pillow warns at its own limit; ours is the one that counts, and it is checked before decoding.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
 def _ends_whole(path: Path, kind: str | None) -> bool:
     """Tell by the last bytes that a file was not cut off; ``False`` means it must be decoded to know."""
     size = path.stat().st_size
@@ -264,7 +276,7 @@ def _ends_whole(path: Path, kind: str | None) -> bool:
 
 
 def _decode(path: Path) -> Image.Image:
-    with Image.open(path, formats=FORMATS) as opened:
+    with _quiet_about_size(), Image.open(path, formats=FORMATS) as opened:
         opened.load()
         image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I;16"):

@@ -166,8 +166,7 @@ def _bag(tote: bool) -> list[Part]:
         band = _mirrored([(0.50, 0.375), (0.70, 0.375), (0.705, 0.425), (0.50, 0.43)])
         return [Part(handle, "shade", 3, 0.03), Part(body, rounds=1), Part(band, "shade", 0)]
     flap = _mirrored([(0.50, 0.36), (0.64, 0.365), (0.725, 0.50), (0.66, 0.60), (0.50, 0.64)])
-    body = _ellipse(0.50, 0.60, 0.25, 0.245)
-    parts = [Part(handle, "shade", 3, 0.022), body, Part(flap, "shade", 2)]
+    parts = [Part(handle, "shade", 3, 0.022), _ellipse(0.50, 0.60, 0.25, 0.245), Part(flap, "shade", 2)]
     return [*parts, _ellipse(0.50, 0.60, 0.026, 0.026, "wood")]
 
 

@@ -1,20 +1,79 @@
 """Which events go where: k-core, split by user or by time, last events held out.
 
-Functions on columns and arrays; the methods of :class:`~mmsrarec.data.Dataset` of the same names apply them.
+Holds what the methods of :class:`~mmsrarec.data.Dataset` of these names do.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mmsrarec.data.histories import Histories
 from mmsrarec.errors import InputError
 
-__all__ = ["core_events", "last_events", "split_times", "split_users"]
+if TYPE_CHECKING:
+    from mmsrarec.data.dataset import Dataset
+
+__all__ = ["hold_out_last", "k_core", "of_users", "split"]
+
+
+def split(dataset: Dataset, by: str, ratios: Sequence[float], seed: int) -> tuple[Dataset, Dataset, Dataset]:
+    """Split by user or by time; see :meth:`~mmsrarec.data.Dataset.split`."""
+    if by == "user":
+        parts = [of_users(dataset, users) for users in split_users(dataset.n_users, ratios, seed)]
+    elif by == "time":
+        masks = split_times(dataset.interactions["timestamp"].to_numpy(), ratios)
+        frames = [dataset.interactions.filter(pl.Series(mask)) for mask in masks]
+        parts = [of_users(dataset, frame["user"].unique().sort().to_numpy(), frame) for frame in frames]
+    else:
+        raise InputError(f"by must be 'user' or 'time', got {by!r}.")
+    return parts[0], parts[1], parts[2]
+
+
+def k_core(dataset: Dataset, k: int, *, items: bool) -> Dataset:
+    """Keep the k-core; see :meth:`~mmsrarec.data.Dataset.k_core`."""
+    kept = core_events(dataset.interactions, k, items=items)
+    smaller = of_users(dataset, kept["user"].unique().sort().to_numpy(), kept)
+    if not items:
+        return smaller
+    chosen = kept["item"].unique().sort().to_numpy()
+    position = np.full(dataset.n_items, -1, dtype=np.int32)
+    position[chosen] = np.arange(len(chosen), dtype=np.int32)
+    events = smaller.interactions
+    return replace(
+        smaller,
+        interactions=events.with_columns(item=pl.Series(position[events["item"].to_numpy()])),
+        items=dataset.items[chosen],
+        item_ids=dataset.item_ids.gather(chosen),
+    )
+
+
+def hold_out_last(dataset: Dataset, n: int) -> tuple[Dataset, Histories]:
+    """Hold out last events; see :meth:`~mmsrarec.data.Dataset.hold_out_last`."""
+    histories = dataset.histories()
+    held = last_events(histories.indptr, n)
+    indptr = np.concatenate([[0], np.cumsum(held)])[histories.indptr].astype(np.int64)
+    rest = replace(
+        dataset, interactions=dataset.interactions.filter(pl.Series(held, dtype=pl.Boolean).not_())
+    )
+    return rest, Histories(indptr, histories.items[held], histories.timestamps[held])
+
+
+def of_users(dataset: Dataset, users: npt.NDArray[Any], interactions: pl.DataFrame | None = None) -> Dataset:
+    """Keep some users, given ascending, with dense ids of their own; the catalogue stays."""
+    events = dataset.interactions if interactions is None else interactions
+    position = np.full(dataset.n_users, -1, dtype=np.int32)
+    position[users] = np.arange(len(users), dtype=np.int32)
+    events = events.with_columns(user=pl.Series(position[events["user"].to_numpy()], dtype=pl.Int32))
+    return replace(
+        dataset, interactions=events.filter(pl.col("user") >= 0), user_ids=dataset.user_ids.gather(users)
+    )
 
 
 def core_events(interactions: pl.DataFrame, k: int, *, items: bool) -> pl.DataFrame:

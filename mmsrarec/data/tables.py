@@ -10,7 +10,9 @@ import csv
 import gzip
 import io
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,10 +107,22 @@ class Table:
             If the file is missing, empty or not a table, or a needed column is not there.
         """
         frame, malformed = read_delimited(path, name)
+        return cls.from_text_frame(frame, name, columns, malformed)
+
+    @classmethod
+    def from_text_frame(
+        cls,
+        frame: pl.DataFrame,
+        name: str,
+        columns: Mapping[str, str] | None = None,
+        malformed: Sequence[str] = (),
+    ) -> Table:
+        """Take the needed columns of a frame whose values are all text; `malformed` describes lost lines."""
         found = _find_columns(frame.columns, name, columns)
         table = cls(name, {standard: frame[theirs] for standard, theirs in found.items()}, is_text=True)
         if malformed:
-            table.reasons.append(Reason(name, MALFORMED, len(malformed), "dropped", tuple(malformed[:3])))
+            examples = tuple(malformed[:MAX_EXAMPLES])
+            table.reasons.append(Reason(name, MALFORMED, len(malformed), "dropped", examples))
         return table
 
     @classmethod
@@ -207,24 +221,31 @@ def _read_leniently(
     except (OSError, EOFError) as error:
         raise InputError(f"{path} could not be read ({error}).") from error
     text = io.StringIO(content.decode("utf-8-sig", "replace"), newline="")
-    field_limit = csv.field_size_limit(max(len(content), 1 << 17))
     rows: list[list[str | None]] = []
     malformed: list[str] = []
     try:
-        lines = csv.reader(text, delimiter=separator)
-        names = list(header) if header is not None else next(lines, [])
-        for values in lines:
-            if len(values) > len(names):
-                malformed.append(f"line {lines.line_num}: {len(values)} values for {len(names)} columns")
-            elif values:
-                padding = [None] * (len(names) - len(values))
-                rows.append([value if value != "" else None for value in values] + padding)
+        with fields_of_any_size():
+            lines = csv.reader(text, delimiter=separator)
+            names = list(header) if header is not None else next(lines, [])
+            for values in lines:
+                if len(values) > len(names):
+                    malformed.append(f"line {lines.line_num}: {len(values)} values for {len(names)} columns")
+                elif values:
+                    padding: list[str | None] = [None] * (len(names) - len(values))
+                    rows.append([value or None for value in values] + padding)
     except csv.Error as error:
         raise InputError(f"{path} is not a table of text ({error}).") from error
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row"), malformed
+
+
+@contextmanager
+def fields_of_any_size() -> Iterator[None]:
+    """Lift the limit of the csv module, 131,072 characters a value, which descriptions can pass."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
     finally:
-        csv.field_size_limit(field_limit)
-    schema = dict.fromkeys(names, pl.String)
-    return pl.DataFrame(rows, schema=schema, orient="row"), malformed
+        csv.field_size_limit(limit)
 
 
 def _find_columns(available: Sequence[str], name: str, columns: Mapping[str, str] | None) -> dict[str, str]:
@@ -246,11 +267,11 @@ def _find_columns(available: Sequence[str], name: str, columns: Mapping[str, str
 
 def check_mapping(columns: Mapping[str, str] | None, tables: Sequence[Table]) -> None:
     """Refuse mappings that do nothing: an unknown standard name, or a column that no table has."""
-    for standard in columns or {}:
+    for standard, mapped in (columns or {}).items():
         if standard not in STANDARD_COLUMNS:
             raise InputError(f"columns has the key {standard!r}; allowed are {', '.join(STANDARD_COLUMNS)}.")
         if not any(standard in table.columns for table in tables):
-            raise InputError(f"columns maps {standard!r} to {columns[standard]!r}, which no table has.")
+            raise InputError(f"columns maps {standard!r} to {mapped!r}, which no table has.")
 
 
 def _to_polars(column: nw.Series[Any]) -> pl.Series:
