@@ -34,13 +34,14 @@ class DrawnPicture:
     """A picture of one colour: what an explanation needs of `mmsrarec.data.Picture`."""
 
     colour: str
+    size: tuple[int, int] = (200, 300)
 
     @property
     def key(self) -> str:
-        return self.colour
+        return f"{self.colour} {self.size}"
 
     def load(self) -> Image.Image:
-        return Image.new("RGB", (200, 300), self.colour)
+        return Image.new("RGB", self.size, self.colour)
 
 
 @pytest.fixture(scope="session")

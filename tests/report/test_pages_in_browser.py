@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -105,6 +105,24 @@ def test_pages_are_inert_whole_and_legible(show, sections, name, scheme):
 def test_nothing_overflows_sideways(show, sections, name, width):
     page = show(PAGES[name](sections), width=width).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [360, 1180])
+@pytest.mark.parametrize("size", [(200, 200), (100, 300), (300, 100)])
+def test_pictures_of_any_shape_leave_the_words_free(show, sections, width, size):
+    drawn = sections["explanations"][0]
+    near = drawn.neighbours[0]
+    neighbours = (replace(near, item=replace(near.item, picture=type(near.item.picture)("plum", size))),)
+    page = show(render_page([replace(drawn, neighbours=neighbours)]), width=width).page
+    overlaps = page.evaluate(
+        """[...document.querySelectorAll('.mmsr-card')].map(card => {
+          const picture = card.querySelector('.mmsr-picture').getBoundingClientRect();
+          const words = card.querySelector('.mmsr-card-body').getBoundingClientRect();
+          return Math.min(picture.right - words.left, picture.bottom - words.top);
+        })"""
+    )
+    assert len(overlaps) == 6
+    assert max(overlaps) <= 0.5
 
 
 def test_all_pictures_are_shown_and_described(show, sections):
