@@ -22,7 +22,7 @@ from mmsrarec.backbone import encoding, first_token, generation, likelihood
 from mmsrarec.backbone.adapters import AdapterSet
 from mmsrarec.backbone.chat import Chat
 from mmsrarec.backbone.families import Family, family_of
-from mmsrarec.backbone.identity import model_fingerprint, weights_version
+from mmsrarec.backbone.identity import base_tensors, model_fingerprint, weights_version
 from mmsrarec.backbone.loading import load_pair
 from mmsrarec.backbone.output_head import OutputHead
 from mmsrarec.backbone.pictures import FEATURE_BYTES, PictureReader, RecentlyUsed
@@ -170,15 +170,22 @@ class Backbone:
     @property
     def vision_marker(self) -> tuple[Any, ...]:
         """What picture features depend on besides the picture: vision weights, and an adapter that sits on them."""
-        parts = [getattr(self.inner, part) for part in (self.family.vision_parts if self.family else ())]
-        named = [pair for part in parts for pair in part.named_parameters()]
         active = self._adapters.active
+        named = list(self._named_vision_weights())
         # An adapter's own weights count only while it is the active one.
         versions = tuple(
             weight._version for name, weight in named if "lora_" not in name or f".{active}." in name
         )
         touched = any(f".{active}." in name for name, _ in named)
         return (hash(versions), active if touched else None)
+
+    def vision_weights(self) -> Iterator[torch.nn.Parameter]:
+        """Parameters of everything that turns pixels into features, adapters on it included."""
+        return (weight for _, weight in self._named_vision_weights())
+
+    def _named_vision_weights(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        for part in self.family.vision_parts if self.family else ():
+            yield from getattr(self.inner, part).named_parameters()
 
     def output_head(self) -> OutputHead:
         """The output layer, checked once against the model's own logits."""
@@ -470,6 +477,12 @@ class Backbone:
         """
         with self._adapters.training(name) as model:
             yield model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write base model and processor as transformers does; adapters are left out."""
+        weights = {name: tensor.detach() for name, tensor in base_tensors(self.hf)}
+        self.hf.save_pretrained(folder, state_dict=weights)
+        self.processor.save_pretrained(folder)
 
     def align(
         self,

@@ -70,8 +70,16 @@ def picture_features(backbone: Backbone, pictures: Sequence[PictureLike]) -> lis
     Returns
     -------
     list of torch.Tensor
-        For each picture its features, shape (tokens, hidden), on the model's device.
+        For each picture its features, shape (tokens, hidden), on the model's device. Without gradient, unless
+        a part of the tower is being trained; then nothing is kept.
     """
+    if torch.is_grad_enabled() and any(weight.requires_grad for weight in backbone.vision_weights()):
+        return [made for picture in pictures for made in _run_tower(backbone, [picture])]
+    with torch.no_grad():
+        return _remembered_features(backbone, pictures)
+
+
+def _remembered_features(backbone: Backbone, pictures: Sequence[PictureLike]) -> list[torch.Tensor]:
     marker = backbone.vision_marker
     wanted = {picture.key: picture for picture in pictures}
     features = {key: backbone.features.get((key, marker)) for key in wanted}

@@ -1,0 +1,44 @@
+"""Each family, and the embedded backbone, held to the contract that users' own backbones are held to."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmsrarec.backbone import Backbone, Prompt
+from mmsrarec.testing import BackboneTests, TinyPicture
+
+
+class TestLlama(BackboneTests):
+    @pytest.fixture
+    def backbone(self, tiny_llama: Backbone) -> Backbone:
+        return tiny_llama
+
+
+class TestLlava(BackboneTests):
+    @pytest.fixture
+    def backbone(self, tiny_llava: Backbone) -> Backbone:
+        return tiny_llava
+
+
+class TestQwen(BackboneTests):
+    @pytest.fixture
+    def backbone(self, tiny_qwen: Backbone) -> Backbone:
+        return tiny_qwen
+
+
+class TestSmolVLM(BackboneTests):
+    @pytest.fixture
+    def backbone(self, tiny_smolvlm: Backbone) -> Backbone:
+        return tiny_smolvlm
+
+
+class TestEmbedded(BackboneTests):
+    @pytest.fixture
+    def backbone(self, embedded: Backbone) -> Backbone:
+        return embedded
+
+    @staticmethod
+    def prompts() -> list[Prompt]:
+        told = "She bought a cosy scarf. Is the next one for her? "
+        red, blue = TinyPicture((220, 30, 40), (96, 96)), TinyPicture((40, 50, 230), (80, 170))
+        return [Prompt((told, red)), Prompt((told, blue)), Prompt((told, "A lamp?"))]
