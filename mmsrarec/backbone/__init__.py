@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mmsrarec.backbone.backbone import Backbone
+from mmsrarec.backbone.projector import load_projector, save_projector
 from mmsrarec.backbone.prompt import Encoded, PictureLike, Prompt
 from mmsrarec.backbone.token_budget import count_tokens, cut_text
 
@@ -24,6 +25,8 @@ __all__ = [
     "SentenceEncoder",
     "count_tokens",
     "cut_text",
+    "load_projector",
+    "save_projector",
     "supervised_tune",
 ]
 

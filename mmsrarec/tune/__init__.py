@@ -1,0 +1,30 @@
+"""From contexts to training examples: templates, the four kinds of task, and seeded sampling.
+
+The fine-tuning itself is :func:`mmsrarec.backbone.supervised_tune`, which the summarizer's warm start uses too.
+"""
+
+from mmsrarec.tune.prompts import TEMPLATES, fill, template_fingerprint, template_text
+from mmsrarec.tune.sampling import DEFAULT_MIXTURE, sample_examples
+from mmsrarec.tune.tasks import (
+    Example,
+    choose_next,
+    match_keywords,
+    next_keywords,
+    yes_no,
+    yes_no_prompt,
+)
+
+__all__ = [
+    "DEFAULT_MIXTURE",
+    "TEMPLATES",
+    "Example",
+    "choose_next",
+    "fill",
+    "match_keywords",
+    "next_keywords",
+    "sample_examples",
+    "template_fingerprint",
+    "template_text",
+    "yes_no",
+    "yes_no_prompt",
+]

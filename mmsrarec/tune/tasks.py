@@ -1,0 +1,131 @@
+"""The four kinds of training example: each a pure function of a user's context.
+
+MMSRARec tunes on several tasks so that the model learns the domain and not one template (method of stage 3, in
+the spirit of LC-Rec): (a) yes or no on one candidate, (b) choose the next item among a few, (c) write the next
+item's keywords, (d) say which item a set of keywords describes. Ranking uses the prompt of (a).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmsrarec.backbone import Prompt
+from mmsrarec.retrieve import ItemView, UserContext
+from mmsrarec.tune.prompts import fill
+
+__all__ = [
+    "LETTERS",
+    "Example",
+    "choose_next",
+    "match_keywords",
+    "next_keywords",
+    "yes_no",
+    "yes_no_prompt",
+]
+
+LETTERS = "ABCDEFGH"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with the answer the model should learn.
+
+    Attributes
+    ----------
+    kind
+        ``"yes_no"``, ``"choose_next"``, ``"next_keywords"`` or ``"match_keywords"``.
+    prompt
+        What the model reads.
+    answer
+        What it should write; the loss is taken on these tokens only.
+    """
+
+    kind: str
+    prompt: Prompt
+    answer: str
+
+
+def _evidence(context: UserContext, view: ItemView) -> dict[str, str]:
+    return {"history": context.history_text(view), "neighbours": context.neighbours_text(view)}
+
+
+def yes_no_prompt(context: UserContext, view: ItemView, candidate: int) -> Prompt:
+    """Return the prompt that asks whether a candidate is next.
+
+    Everything before the candidate is the same for all candidates of a user, so that its run is shared.
+
+    Parameters
+    ----------
+    context
+        What is known of the user.
+    view
+        Words and pictures of the catalogue.
+    candidate
+        Dense item id.
+
+    Returns
+    -------
+    Prompt
+        Keywords of the history and of similar users' next items, then text and picture of the candidate.
+    """
+    return fill(
+        "yes_no",
+        {
+            **_evidence(context, view),
+            "picture": view.picture(candidate),
+            "candidate": view.candidate_text(candidate),
+        },
+    )
+
+
+def yes_no(context: UserContext, view: ItemView, candidate: int, is_next: bool) -> Example:
+    """Return task (a): is this candidate the next item?"""
+    return Example("yes_no", yes_no_prompt(context, view, candidate), "yes" if is_next else "no")
+
+
+def choose_next(context: UserContext, view: ItemView, options: Sequence[int], answer: int) -> Example:
+    """Return task (b): which of a few items is next?
+
+    Parameters
+    ----------
+    context, view
+        As in :func:`yes_no_prompt`.
+    options
+        Dense item ids, 2 to 8, in the order they are shown.
+    answer
+        Position of the right one in `options`.
+    """
+    fields = {**_evidence(context, view), "options": _lettered(view, options)}
+    return Example("choose_next", fill("choose_next", fields), LETTERS[answer])
+
+
+def next_keywords(context: UserContext, view: ItemView, next_item: int) -> Example:
+    """Return task (c): write the keywords of the next item."""
+    return Example(
+        "next_keywords",
+        fill("next_keywords", _evidence(context, view)),
+        ", ".join(view.keywords(next_item)),
+    )
+
+
+def match_keywords(view: ItemView, options: Sequence[int], answer: int) -> Example:
+    """Return task (d): which of a few items do these keywords describe?
+
+    The options are shown by title alone, since their keywords would give the answer away.
+    """
+    titles = "\n".join(
+        f"{letter}) {view.contents[item].title or view.contents[item].description[:60]}"
+        for letter, item in zip(LETTERS, options, strict=False)
+    )
+    words = ", ".join(view.keywords(options[answer]))
+    return Example(
+        "match_keywords", fill("match_keywords", {"keywords": words, "options": titles}), LETTERS[answer]
+    )
+
+
+def _lettered(view: ItemView, options: Sequence[int]) -> str:
+    return "\n".join(
+        f"{letter}) {', '.join(view.keywords(item)) or view.contents[item].title}"
+        for letter, item in zip(LETTERS, options, strict=False)
+    )
