@@ -190,7 +190,10 @@ def _invoke(arguments: Sequence[str] | None) -> int:
     except Interrupted:
         _say("", "interrupted; run the same command again to go on")
         return INTERRUPTED
-    except (MmsrarecError, OSError) as error:
+    except MmsrarecError as error:
+        message = str(error)
+        _trace()
+    except OSError as error:
         message = " ".join(str(error).split()) or type(error).__name__
         _trace()
     except Exception as error:
