@@ -1,0 +1,400 @@
+"""``SequenceModel``: fit on histories, then represent users and score items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+
+from mmsrarec.data import Histories
+from mmsrarec.errors import InputError
+from mmsrarec.retrieve.sequence_model.checkpoint import Checkpoint, Progress
+from mmsrarec.retrieve.sequence_model.encoding import encode_last, encode_positions
+from mmsrarec.retrieve.sequence_model.networks import Network, build_network
+from mmsrarec.retrieve.sequence_model.parameters import NETWORK_PARAMETERS, PARAMETERS, check_parameters
+from mmsrarec.retrieve.sequence_model.training import Plan, settled_embedding, train
+from mmsrarec.retrieve.sequence_model.validation import given_cases, hold_out_cases
+from mmsrarec.storage import fingerprint, read_artefact, read_json, write_artefact, write_json
+
+__all__ = ["SequenceModel"]
+
+KIND = "sequence_model"
+FULL_SOFTMAX_LIMIT = 5000
+SHARED_NEGATIVES = 1024
+
+_WEIGHTS = "weights.safetensors"
+_PARAMETERS = "parameters.json"
+
+
+class SequenceModel:
+    """Predicts the next item of a history from item ids alone.
+
+    Parameters
+    ----------
+    kind
+        ``"sasrec"``: causal self-attention with gated residuals; ``"gru4rec"``: a gated recurrent unit.
+    dimension
+        Width of item embeddings and user representations.
+    layers
+        Attention or recurrent layers.
+    heads
+        Attention heads; divides `dimension`. Without effect on ``"gru4rec"``.
+    max_length
+        Events of a history that are read, the most recent ones.
+    dropout
+        Share of values zeroed in training, 0 or more and below 1.
+    negatives
+        ``"auto"``: the full softmax up to a catalogue of 5,000 items, 1,024 negatives above. ``None``: the full
+        softmax; a batch then holds a float for each of its positions and each item. A number: that many
+        uniform negatives, shared by the positions of a batch.
+    epochs
+        Most passes over the data.
+    patience
+        Epochs without a better validation NDCG@10 after which training stops.
+    batch_events
+        Most positions in a batch, padding included; less where an epoch would have fewer than 16 batches.
+        Histories of similar length are put together.
+    learning_rate
+        Of Adam.
+    device
+        Where the network lives. On the CPU the same seed, data and number of threads give the same weights
+        to the bit.
+    seed
+        Of weights, batches, negatives, dropout and, without given validation, of the users held out.
+
+    Attributes
+    ----------
+    n_items_
+        Catalogue size.
+    counts_
+        int64 (n_items,), training events of each item. An item with 0 is represented by the mean of the
+        rarest tenth of the others, and scores like one of those.
+    epochs_, best_epoch_
+        Epochs run, and the one whose weights are kept.
+    validation_ndcg_
+        NDCG@10 after each epoch.
+    fingerprint_
+        Of network and weights.
+
+    Raises
+    ------
+    InputError
+        If a parameter is out of range.
+
+    Examples
+    --------
+    >>> walks = [[(start + step) % 12 for step in range(6)] for start in range(12)] * 4
+    >>> model = SequenceModel(dimension=16, epochs=20, learning_rate=0.01)
+    >>> model = model.fit(Histories.from_lists(walks), n_items=12)
+    >>> int(model.scores([[1, 2, 3]]).argmax())
+    4
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["sasrec", "gru4rec"] = "sasrec",
+        dimension: int = 64,
+        layers: int = 2,
+        heads: int = 2,
+        max_length: int = 50,
+        dropout: float = 0.2,
+        negatives: int | Literal["auto"] | None = "auto",
+        epochs: int = 100,
+        patience: int = 10,
+        batch_events: int = 1024,
+        learning_rate: float = 1e-3,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.dimension = dimension
+        self.layers = layers
+        self.heads = heads
+        self.max_length = max_length
+        self.dropout = dropout
+        self.negatives = negatives
+        self.epochs = epochs
+        self.patience = patience
+        self.batch_events = batch_events
+        self.learning_rate = learning_rate
+        self.device = device
+        self.seed = seed
+        check_parameters(self.get_params())
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters as given; `deep` is taken for scikit-learn's sake."""
+        return {name: getattr(self, name) for name in PARAMETERS}
+
+    def __repr__(self) -> str:
+        return f"SequenceModel({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
+
+    def fit(
+        self,
+        histories: Histories,
+        n_items: int,
+        *,
+        validation: Histories | None = None,
+        workdir: str | Path | None = None,
+    ) -> SequenceModel:
+        """Train, and keep the weights of the epoch with the best validation NDCG@10 over all items.
+
+        Parameters
+        ----------
+        histories
+            Training users, dense item ids, oldest first.
+        n_items
+            Size of the catalogue, above every id.
+        validation
+            Other users; the last event of each is predicted from those before it. Where that makes fewer than
+            500 cases, several last events of each are. ``None`` holds out the last event of a seeded tenth of
+            the training users, of at least 1,000 where there are so many.
+        workdir
+            Folder for a checkpoint after each epoch. A fit that was killed and is started again with the
+            same parameters and data goes on from it and ends with the same weights.
+
+        Returns
+        -------
+        SequenceModel
+            Itself.
+
+        Raises
+        ------
+        InputError
+            If no history has two events, or an id is not in the catalogue.
+        StoredFileError
+            If `workdir` cannot be written to.
+        """
+        _check_items("histories", histories.items, n_items)
+        if validation is not None:
+            _check_items("validation", validation.items, n_items)
+        if not (histories.lengths >= 2).any():
+            raise InputError("histories hold no user with two events; there is no next item to learn from.")
+        made_from = self._made_from(histories, n_items, validation)
+        if validation is None:
+            histories, cases = hold_out_cases(histories, self.seed)
+        else:
+            cases = given_cases(validation)
+        counts = np.bincount(histories.items, minlength=n_items)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            network = self._build(n_items)
+        plan = Plan(
+            epochs=self.epochs,
+            patience=self.patience,
+            batch_events=self.batch_events,
+            learning_rate=self.learning_rate,
+            negatives=self._decide_negatives(n_items),
+            seed=self.seed,
+        )
+        progress = train(
+            network,
+            histories,
+            counts,
+            cases,
+            plan,
+            max_length=self.max_length,
+            checkpoint=Checkpoint(workdir, made_from),
+            description=f"training {self.kind}",
+        )
+        with torch.no_grad():
+            network.item_embedding.weight.copy_(settled_embedding(network.item_embedding.weight, counts))
+        self._take(network, counts, progress)
+        return self
+
+    def user_embeddings(self, histories: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float32]:
+        """Represent each history by the hidden state of its last event.
+
+        Parameters
+        ----------
+        histories
+            Dense item ids of each user, oldest first.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (n, dimension), not normalized; zeros for an empty history.
+
+        Raises
+        ------
+        InputError
+            If an id is not in the catalogue.
+        """
+        return encode_last(self._network, self._checked(histories), self.max_length)
+
+    def position_embeddings(self, histories: Histories) -> npt.NDArray[np.float32]:
+        """Represent every event by the history that ends with it, in one pass.
+
+        Parameters
+        ----------
+        histories
+            Users; histories of up to `max_length` events are read whole, of longer ones each position sees
+            at least half of `max_length` events.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (events, dimension), aligned with ``histories.items``. Within `max_length`, row `t` of a user
+            equals the user embedding of the first `t + 1` events up to rounding.
+        """
+        network = self._network
+        _check_items("histories", histories.items, self.n_items_)
+        return encode_positions(network, histories, self.max_length)
+
+    def scores(
+        self, histories: Sequence[npt.ArrayLike], candidates: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Score items as the next of each history; a softmax over a row gives probabilities.
+
+        Parameters
+        ----------
+        histories
+            Dense item ids of each user, oldest first. An empty one scores items by their training events:
+            log((events + 1) / (all events + n_items)).
+        candidates
+            int (n, c) dense ids, the columns to return for each user; ``None`` returns all items.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (n, n_items) or (n, c).
+
+        Raises
+        ------
+        InputError
+            If an id is not in the catalogue.
+        """
+        checked = self._checked(histories)
+        hidden = encode_last(self._network, checked, self.max_length)
+        empty = checked.lengths == 0
+        weight = self._network.item_embedding.weight.detach().cpu().numpy()
+        popularity = np.log((self.counts_ + 1) / (self.counts_.sum() + self.n_items_)).astype(np.float32)
+        if candidates is None:
+            scores = hidden @ weight.T
+            scores[empty] = popularity
+            return scores
+        items = np.asarray(candidates, np.int64)
+        _check_items("candidates", items.ravel(), self.n_items_)
+        scores = np.einsum("ud,ucd->uc", hidden, weight[items], dtype=np.float32)
+        scores[empty] = popularity[items[empty]]
+        return scores
+
+    def grow(self, n_items: int) -> SequenceModel:
+        """Take in items that came after the fit; they score like items never seen in training.
+
+        Parameters
+        ----------
+        n_items
+            New size of the catalogue, not below the present one.
+
+        Returns
+        -------
+        SequenceModel
+            Itself.
+        """
+        weights = self._network.state_dict()
+        if n_items < self.n_items_:
+            raise InputError(f"n_items must be {self.n_items_} or more, got {n_items}.")
+        counts = np.concatenate([self.counts_, np.zeros(n_items - self.n_items_, np.int64)])
+        old = weights["item_embedding.weight"]
+        weights["item_embedding.weight"] = settled_embedding(
+            torch.cat([old, old.new_zeros(n_items - self.n_items_, self.dimension)]), counts
+        )
+        network = self._build(n_items)
+        network.load_state_dict(weights)
+        self._take(network, counts, Progress(self.epochs_, self.best_epoch_, self.validation_ndcg_))
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights and parameters as one artefact.
+
+        Raises
+        ------
+        StoredFileError
+            If the folder holds something else or cannot be written to.
+        """
+        tensors = {name: value.cpu().contiguous() for name, value in self._network.state_dict().items()}
+        about = {
+            "parameters": self.get_params(),
+            "epochs": self.epochs_,
+            "best_epoch": self.best_epoch_,
+            "validation_ndcg": list(self.validation_ndcg_),
+        }
+
+        def write(path: Path) -> None:
+            save_file({**tensors, "counts": torch.from_numpy(self.counts_)}, path / _WEIGHTS)
+            write_json(path / _PARAMETERS, about)
+
+        write_artefact(folder, KIND, self.fingerprint_, write, {"n_items": self.n_items_})
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "cpu") -> SequenceModel:
+        """Read what :meth:`save` wrote; scores are the same to the bit.
+
+        Raises
+        ------
+        StoredFileError
+            If the folder is damaged, foreign or of a newer format.
+        """
+        folder = Path(folder)
+        manifest = read_artefact(folder, KIND)
+        about = read_json(folder / _PARAMETERS)
+        model = cls(**{**about["parameters"], "device": device})
+        tensors = load_file(folder / _WEIGHTS)
+        counts = tensors.pop("counts").numpy()
+        network = model._build(manifest["details"]["n_items"])
+        network.load_state_dict(tensors)
+        progress = Progress(about["epochs"], about["best_epoch"], tuple(about["validation_ndcg"]))
+        model._take(network, counts, progress)
+        return model
+
+    @property
+    def _network(self) -> Network:
+        if not hasattr(self, "_fitted"):
+            raise InputError("the sequence model is not fitted; call fit or SequenceModel.load first.")
+        return self._fitted
+
+    def _take(self, network: Network, counts: npt.NDArray[np.int64], progress: Progress) -> None:
+        self._fitted = network.eval()
+        self.epochs_, self.best_epoch_ = progress.epochs, progress.best_epoch
+        self.validation_ndcg_ = progress.curve
+        self.n_items_ = len(counts)
+        self.counts_ = counts
+        weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+        self.fingerprint_ = fingerprint(self._shape(), weights, counts)
+
+    def _shape(self) -> dict[str, Any]:
+        """Give what the network is built from."""
+        return {name: getattr(self, name) for name in NETWORK_PARAMETERS}
+
+    def _build(self, n_items: int) -> Network:
+        return build_network(n_items=n_items, **self._shape()).to(self.device)
+
+    def _decide_negatives(self, n_items: int) -> int | None:
+        if self.negatives != "auto":
+            return self.negatives
+        return None if n_items <= FULL_SOFTMAX_LIMIT else SHARED_NEGATIVES
+
+    def _made_from(self, histories: Histories, n_items: int, validation: Histories | None) -> str:
+        given = None if validation is None else [validation.indptr, validation.items]
+        parameters = {name: value for name, value in self.get_params().items() if name != "device"}
+        return fingerprint(parameters, n_items, histories.indptr, histories.items, given)
+
+    def _checked(self, histories: Sequence[npt.ArrayLike]) -> Histories:
+        flat = Histories.from_lists([np.asarray(history, np.int32) for history in histories])
+        _check_items("histories", flat.items, self._network.item_embedding.num_embeddings)
+        return flat
+
+
+def _check_items(name: str, items: npt.NDArray[np.integer], n_items: int) -> None:
+    outside = items[(items < 0) | (items >= n_items)]
+    if len(outside):
+        raise InputError(
+            f"{name} must hold item ids from 0 to {n_items - 1}, got {outside[0]}; "
+            "grow the model for items that came after the fit."
+        )
