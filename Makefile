@@ -57,5 +57,6 @@ build/shipped/made: .venv/installed $(PACKAGE)
 	touch $@
 
 build/native/%/native_tests: .venv/tools CMakeLists.txt $(NATIVE) $(NATIVE_TESTS)
-	$(BIN)/cmake -S . -B $(@D) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DMMSRAREC_NATIVE_TESTS=ON -DMMSRAREC_SANITIZERS=$*
-	$(BIN)/cmake --build $(@D) --parallel 2
+	$(BIN)/cmake -S . -B $(@D) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+		-DMMSRAREC_NATIVE_TESTS=ON -DMMSRAREC_SANITIZERS=$*
+	$(BIN)/cmake --build $(@D)
