@@ -1,0 +1,115 @@
+"""The fitted parts of a recommender, and how they are joined into an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmsrarec.backbone import Backbone, count_tokens, cut_text
+from mmsrarec.data import Dataset, ItemContent
+from mmsrarec.rank import BlendRanker, CandidateSource, FeatureBuilder, MLLMRanker
+from mmsrarec.recommender.engine import Engine
+from mmsrarec.recommender.known_users import KnownUsers
+from mmsrarec.retrieve import ContextBuilder, ItemView, KeywordSearch, SequenceModel, SimilarUsers
+
+__all__ = ["RANK_ADAPTER", "Components", "Retrieval", "join"]
+
+RANK_ADAPTER = "rank"
+"""Name of the adapter that supervised fine-tuning makes."""
+
+
+@dataclass
+class Retrieval:
+    """What a prompt is written from: everything before the language model is tuned.
+
+    Attributes
+    ----------
+    contents, keywords
+        One entry an item, by dense id.
+    sequence_model, similar_users
+        Fitted on training users.
+    builder
+        Builds contexts from histories.
+    """
+
+    contents: list[ItemContent]
+    keywords: list[tuple[str, ...]]
+    sequence_model: SequenceModel
+    similar_users: SimilarUsers
+    builder: ContextBuilder
+
+    @classmethod
+    def assemble(
+        cls,
+        backbone: Backbone,
+        contents: list[ItemContent],
+        keywords: list[tuple[str, ...]],
+        sequence_model: SequenceModel,
+        similar_users: SimilarUsers,
+        *,
+        history: int,
+        neighbours: int,
+    ) -> Retrieval:
+        """Join the parts with the backbone's tokenizer, which counts and cuts the texts."""
+        tokenizer = backbone.tokenizer
+        view = ItemView(contents, keywords, lambda text, tokens: cut_text(text, tokenizer, tokens))
+        builder = ContextBuilder(
+            view,
+            similar_users,
+            history=history,
+            neighbours=neighbours,
+            count_tokens=lambda text: count_tokens(text, tokenizer),
+        )
+        return cls(contents, keywords, sequence_model, similar_users, builder)
+
+    @property
+    def view(self) -> ItemView:
+        """Words and pictures of the catalogue."""
+        return self.builder.view
+
+
+@dataclass
+class Components:
+    """Everything that a fitted recommender holds.
+
+    Attributes
+    ----------
+    catalogue
+        The items; its interactions are not used after the fit.
+    users
+        Known users and their histories.
+    popularity
+        int64 (n_items,), events of each item in training.
+    backbone
+        With the adapter :data:`RANK_ADAPTER` if one was tuned.
+    aligned, tuned
+        Whether the projector was aligned on the catalogue, and whether the adapter was tuned.
+    retrieval
+        Keywords, sequence model and similar users.
+    blend
+        The last step of the ranking.
+    """
+
+    catalogue: Dataset
+    users: KnownUsers
+    popularity: np.ndarray
+    backbone: Backbone
+    aligned: bool
+    tuned: bool
+    retrieval: Retrieval
+    blend: BlendRanker
+
+
+def join(parts: Components, *, candidates: int) -> Engine:
+    """Join fitted parts into what scores."""
+    retrieval = parts.retrieval
+    source = CandidateSource(KeywordSearch(retrieval.keywords), retrieval.keywords, budget=candidates)
+    return Engine(
+        sequence_model=retrieval.sequence_model,
+        builder=retrieval.builder,
+        source=source,
+        feature_builder=FeatureBuilder(source, retrieval.similar_users, parts.popularity),
+        ranker=MLLMRanker(parts.backbone, retrieval.view, adapter=RANK_ADAPTER if parts.tuned else None),
+        blend=parts.blend,
+    )

@@ -1,0 +1,219 @@
+"""Scores in dense ids: everything a fitted recommender computes, without ids, frames or files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmsrarec.rank import (
+    BlendRanker,
+    CandidateSource,
+    FeatureBuilder,
+    MLLMRanker,
+    sequence_log_probability,
+)
+from mmsrarec.retrieve import ContextBuilder, SequenceModel, UserContext
+
+__all__ = ["Engine", "Ranked"]
+
+_BELOW_CANDIDATES = 1e4
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Ranked candidates of one user.
+
+    Attributes
+    ----------
+    items
+        int64 (n,), dense ids, best first, ties by smaller id.
+    scores
+        float64 (n,), blended probability.
+    probabilities
+        float32 (n,), the language model's p(yes).
+    features
+        float64 (n, features).
+    context
+        What the prompts said of the user.
+    """
+
+    items: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray
+    features: np.ndarray
+    context: UserContext
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The fitted parts, joined.
+
+    Attributes
+    ----------
+    sequence_model, builder, source, feature_builder, ranker, blend
+        The rooms' own objects over one catalogue.
+    """
+
+    sequence_model: SequenceModel
+    builder: ContextBuilder
+    source: CandidateSource
+    feature_builder: FeatureBuilder
+    ranker: MLLMRanker
+    blend: BlendRanker
+
+    @property
+    def n_items(self) -> int:
+        """Number of items in the catalogue."""
+        return len(self.builder.view)
+
+    def probability(
+        self,
+        histories: Sequence[np.ndarray],
+        candidates: Sequence[np.ndarray],
+        *,
+        exclude_users: np.ndarray | None = None,
+        progress: str | None = None,
+    ) -> list[np.ndarray]:
+        """Return the paper's p(yes) of each candidate, float32, one array a user."""
+        contexts = self.builder.build(histories, exclude_users=exclude_users)
+        return self.ranker.probability(contexts, candidates, progress=progress)
+
+    def rank(
+        self,
+        histories: Sequence[np.ndarray],
+        candidates: Sequence[np.ndarray],
+        *,
+        exclude_users: np.ndarray | None = None,
+        progress: str | None = None,
+    ) -> list[Ranked]:
+        """Rank given candidates of each user by the blended probability.
+
+        Parameters
+        ----------
+        histories
+            Dense item ids, oldest first, one array a user.
+        candidates
+            Dense item ids, one array a user.
+        exclude_users
+            Knowledge-base id of each user, −1 for none.
+        progress
+            Description to show while the language model scores.
+
+        Returns
+        -------
+        list of Ranked
+            One a user.
+        """
+        contexts = self.builder.build(histories, exclude_users=exclude_users)
+        sequence_scores = self.sequence_model.scores(histories)
+        return self._rank(histories, contexts, candidates, sequence_scores, exclude_users, progress)
+
+    def recommend(
+        self,
+        histories: Sequence[np.ndarray],
+        allowed: Sequence[np.ndarray],
+        *,
+        k: int,
+        exclude_users: np.ndarray | None = None,
+        progress: str | None = None,
+    ) -> list[Ranked]:
+        """Find candidates in the whole catalogue and rank them.
+
+        Parameters
+        ----------
+        histories
+            Dense item ids, oldest first, one array a user.
+        allowed
+            bool (n_items,), one a user: what may be recommended.
+        k
+            At least this many candidates are looked for.
+        exclude_users, progress
+            As in :meth:`rank`.
+
+        Returns
+        -------
+        list of Ranked
+            All candidates of each user, best first.
+        """
+        contexts = self.builder.build(histories, exclude_users=exclude_users)
+        sequence_scores = self.sequence_model.scores(histories)
+        candidates = [
+            self.source.candidates(context, scores, mask, at_least=k)
+            for context, scores, mask in zip(contexts, sequence_scores, allowed, strict=True)
+        ]
+        return self._rank(histories, contexts, candidates, sequence_scores, exclude_users, progress)
+
+    def scores(
+        self, histories: Sequence[np.ndarray], candidates: np.ndarray | None, *, progress: str | None = None
+    ) -> np.ndarray:
+        """Score for evaluation, of people the model has not seen.
+
+        Parameters
+        ----------
+        histories
+            Dense item ids, oldest first, one array a user.
+        candidates
+            int (users, c) dense ids; ``None`` scores the whole catalogue: ranked candidates first, all
+            other items below them in the order of the sequence model.
+        progress
+            As in :meth:`rank`.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (users, c) or (users, n_items); higher ranks first.
+        """
+        if candidates is not None:
+            ranked = self.rank(histories, list(candidates), progress=progress)
+            rows = np.zeros(candidates.shape, np.float32)
+            for row, items, found in zip(rows, candidates, ranked, strict=True):
+                by_item = dict(zip(found.items.tolist(), found.scores.tolist(), strict=True))
+                row[:] = [by_item[int(item)] for item in items]
+            return rows
+        allowed = []
+        for history in histories:
+            mask = np.ones(self.n_items, bool)
+            mask[history] = False
+            allowed.append(mask)
+        full = sequence_log_probability(self.sequence_model.scores(histories)) - _BELOW_CANDIDATES
+        for row, found in zip(full, self.recommend(histories, allowed, k=0, progress=progress), strict=True):
+            row[found.items] = found.scores
+        return full.astype(np.float32)
+
+    def features(
+        self,
+        histories: Sequence[np.ndarray],
+        contexts: Sequence[UserContext],
+        candidates: Sequence[np.ndarray],
+        sequence_scores: np.ndarray,
+        *,
+        exclude_users: np.ndarray | None = None,
+        progress: str | None = None,
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return p(yes) and the blend's features of each candidate, one pair of arrays a user."""
+        probabilities = self.ranker.probability(contexts, candidates, progress=progress)
+        matrices = self.feature_builder.build(
+            histories, contexts, candidates, sequence_scores, probabilities, exclude_users=exclude_users
+        )
+        return probabilities, matrices
+
+    def _rank(
+        self,
+        histories: Sequence[np.ndarray],
+        contexts: Sequence[UserContext],
+        candidates: Sequence[np.ndarray],
+        sequence_scores: np.ndarray,
+        exclude_users: np.ndarray | None,
+        progress: str | None,
+    ) -> list[Ranked]:
+        probabilities, matrices = self.features(
+            histories, contexts, candidates, sequence_scores, exclude_users=exclude_users, progress=progress
+        )
+        ranked = []
+        for context, items, p, matrix in zip(contexts, candidates, probabilities, matrices, strict=True):
+            scores = self.blend.probability(matrix)
+            order = np.lexsort((items, -scores))
+            ranked.append(Ranked(np.asarray(items)[order], scores[order], p[order], matrix[order], context))
+        return ranked

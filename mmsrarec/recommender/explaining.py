@@ -1,0 +1,87 @@
+"""Builds the explanation of one candidate from what the engine used to rank it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mmsrarec.data import Dataset
+from mmsrarec.explain import Explanation, KeywordItem, Neighbour, mark_matches
+from mmsrarec.rank import FEATURES, BlendRanker
+from mmsrarec.recommender.engine import Ranked
+from mmsrarec.retrieve import ItemView
+
+__all__ = ["explain_candidate"]
+
+
+def explain_candidate(
+    ranked: Ranked,
+    place: int,
+    *,
+    user_id: Any,
+    rank: int | None,
+    catalogue: Dataset,
+    view: ItemView,
+    blend: BlendRanker,
+    popularity: np.ndarray,
+) -> Explanation:
+    """Return why the candidate at `place` of `ranked` got its score.
+
+    Parameters
+    ----------
+    ranked
+        Ranked candidates of the user.
+    place
+        Position of the explained one in them.
+    user_id
+        External id, or ``None`` for a person known by a history alone.
+    rank
+        Its place among the user's recommendations, from 1; ``None`` if it is not among them.
+    catalogue, view, popularity
+        Ids, words and training events of the items.
+    blend
+        The fitted blend, for the contributions of its features.
+    """
+    item_ids = catalogue.item_ids
+
+    def show(item: int) -> KeywordItem:
+        return KeywordItem(
+            item_id=item_ids[item],
+            title=view.contents[item].title,
+            keywords=view.keywords(item),
+            picture=view.picture(item),
+        )
+
+    item = int(ranked.items[place])
+    candidate, history, neighbours, matches = mark_matches(
+        show(item),
+        [show(shown) for shown in ranked.context.history],
+        [Neighbour(next_item.similarity, show(next_item.item)) for next_item in ranked.context.neighbours],
+    )
+    contributions = blend.contributions(ranked.features[place : place + 1])[0]
+    return Explanation(
+        user_id=user_id,
+        history=history,
+        neighbours=neighbours,
+        candidate=candidate,
+        probability=float(ranked.probabilities[place]),
+        score=float(ranked.scores[place]),
+        rank=rank,
+        features=dict(zip(FEATURES, (float(value) for value in contributions), strict=True)),
+        matches=matches,
+        notes=tuple(_notes(ranked, item, popularity)),
+    )
+
+
+def _notes(ranked: Ranked, item: int, popularity: np.ndarray) -> list[str]:
+    notes = []
+    if popularity[item] == 0:
+        notes.append(
+            "Nobody in the training data took this item; it is known by its words and picture alone."
+        )
+    if not ranked.context.history:
+        notes.append("This person has no history yet.")
+    if ranked.context.dropped:
+        notes.append(f"{ranked.context.dropped} weaker pieces of evidence did not fit into the prompt.")
+    return notes

@@ -1,0 +1,317 @@
+"""The stages of a fit, in order, each skipped when its fingerprint says that it is done.
+
+alignment → summarizer → keywords → sequence_model → similar_users → ranker → blend
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector, save_projector, supervised_tune
+from mmsrarec.data import Dataset, Histories, sample_negatives
+from mmsrarec.errors import InputError
+from mmsrarec.progress import logger, track
+from mmsrarec.rank import FEATURES, BlendRanker
+from mmsrarec.recommender.components import RANK_ADAPTER, Components, Retrieval, join
+from mmsrarec.recommender.known_users import KnownUsers
+from mmsrarec.recommender.presets import Preset
+from mmsrarec.retrieve import SequenceModel, SimilarUsers
+from mmsrarec.storage import atomic_path, fingerprint
+from mmsrarec.summarize import KeywordTable, Summarizer
+from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora
+from mmsrarec.tune import sample_examples, template_fingerprint
+from mmsrarec.workspace import CHECKPOINT, Workspace
+
+__all__ = ["Fit", "FitSettings"]
+
+_NEGATIVES = 20
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What the stages need to know besides the data; see :class:`mmsrarec.Recommender` for each."""
+
+    preset: Preset
+    align: bool
+    history: int
+    similar_users: int
+    max_keywords: int
+    reward_weights: tuple[float, float, float]
+    reconstruction: str
+    sequence_model: str
+    grpo: Any
+    sft: Any
+    lora: Any
+    seed: int
+
+
+class Fit:
+    """One run of all stages over one workspace.
+
+    Parameters
+    ----------
+    settings
+        Sizes and seeds of the stages.
+    backbone, encoder
+        The loaded models.
+    train
+        Users whose next items become the knowledge base.
+    validation
+        Users outside it, for early stopping and the blend.
+    """
+
+    def __init__(
+        self,
+        settings: FitSettings,
+        backbone: Backbone,
+        encoder: SentenceEncoder,
+        train: Dataset,
+        validation: Dataset,
+    ) -> None:
+        self.settings = settings
+        self.backbone = backbone
+        self.encoder = encoder
+        self.train = train
+        self.histories = train.histories()
+        self.users = KnownUsers.from_datasets(train, validation)
+        self.validation_users = self.users.find(validation.user_ids)
+        self.validation_histories = Histories.from_lists(
+            [self.users.histories[user] for user in self.validation_users]
+        )
+        self.contents = [
+            train.item_content(item)
+            for item in track(range(train.n_items), "reading items", total=train.n_items)
+        ]
+
+    def run(self, workspace: Workspace) -> Components:
+        """Run or skip every stage and return the fitted parts."""
+        settings, preset = self.settings, self.settings.preset
+        catalogue_print = fingerprint([content.key for content in track(self.contents, "hashing items")])
+        data_print = fingerprint(catalogue_print, _prints(self.histories), _prints(self.validation_histories))
+        aligned = settings.align and preset.align_items > 0 and preset.align_epochs > 0
+        if aligned:
+            align_print = fingerprint(
+                self.backbone.fingerprint,
+                catalogue_print,
+                preset.align_items,
+                preset.align_epochs,
+                settings.seed,
+            )
+            workspace.stage(
+                "alignment",
+                align_print,
+                self._align,
+                lambda folder: load_projector(self.backbone, folder / "projector"),
+            )
+        summarizer = self._summarizer()
+        summarizer_print = fingerprint(summarizer.settings_fingerprint, catalogue_print, settings.seed)
+        summarizer = workspace.stage(
+            "summarizer",
+            summarizer_print,
+            lambda folder: self._fit_summarizer(summarizer, folder),
+            self._load_summarizer,
+        )
+        table_path = workspace.folder / "keywords.sqlite"
+        keywords = workspace.stage(
+            "keywords",
+            fingerprint(summarizer.fingerprint, catalogue_print),
+            lambda folder: self._summarize(summarizer, table_path, folder),
+            self._load_keywords,
+        )
+        sequence_print = fingerprint(
+            data_print, settings.sequence_model, preset.sequence_epochs, settings.seed
+        )
+        sequence_model = workspace.stage(
+            "sequence_model",
+            sequence_print,
+            self._fit_sequence_model,
+            lambda folder: SequenceModel.load(folder / "model"),
+        )
+        similar_users = workspace.stage(
+            "similar_users",
+            sequence_print,
+            lambda folder: SimilarUsers().fit(sequence_model, self.histories).save(folder / "model"),
+            lambda folder: SimilarUsers.load(folder / "model", sequence_model),
+        )
+        retrieval = Retrieval.assemble(
+            self.backbone,
+            self.contents,
+            keywords,
+            sequence_model,
+            similar_users,
+            history=settings.history,
+            neighbours=settings.similar_users,
+        )
+        parts = Components(
+            catalogue=self.train,
+            users=self.users,
+            popularity=np.bincount(self.histories.items, minlength=self.train.n_items),
+            backbone=self.backbone,
+            aligned=aligned,
+            tuned=preset.tune_examples > 0,
+            retrieval=retrieval,
+            blend=BlendRanker(),
+        )
+        self._rank_stages(workspace, parts, fingerprint(sequence_print, keywords))
+        return parts
+
+    def _align(self, folder: Path) -> None:
+        rng = np.random.default_rng(self.settings.seed)
+        pictured = [content for content in self.contents if content.picture is not None]
+        chosen = rng.permutation(len(pictured))[: self.settings.preset.align_items]
+        self.backbone.align(
+            [pictured[item] for item in chosen],
+            epochs=self.settings.preset.align_epochs,
+            seed=self.settings.seed,
+            workdir=folder / CHECKPOINT,
+        )
+        save_projector(self.backbone, folder / "projector")
+
+    def _summarizer(self) -> Summarizer:
+        settings = self.settings
+        return Summarizer(
+            backbone=self.backbone,
+            encoder=self.encoder,
+            max_keywords=settings.max_keywords,
+            warm_start_items=settings.preset.warm_start_items,
+            grpo_steps=settings.preset.grpo_steps,
+            grpo=settings.grpo,
+            lora=settings.lora,
+            reward_weights=settings.reward_weights,
+            reconstruction=settings.reconstruction,
+        )
+
+    def _fit_summarizer(self, summarizer: Summarizer, folder: Path) -> None:
+        summarizer.fit(self.contents, workdir=folder / CHECKPOINT, seed=self.settings.seed)
+        summarizer.save(folder / "model")
+
+    def _load_summarizer(self, folder: Path) -> Summarizer:
+        return Summarizer.load(folder / "model", backbone=self.backbone, encoder=self.encoder)
+
+    def _summarize(self, summarizer: Summarizer, table_path: Path, folder: Path) -> None:
+        with KeywordTable(table_path) as table:
+            keywords = summarizer.summarize(self.contents, table)
+        frame = pl.DataFrame(
+            {
+                "item_id": self.train.item_ids,
+                "title": self.train.items["title"],
+                "keywords": pl.Series([list(words) for words in keywords], dtype=pl.List(pl.String)),
+            }
+        )
+        with atomic_path(folder / "keywords.parquet") as temporary:
+            frame.write_parquet(temporary)
+
+    def _load_keywords(self, folder: Path) -> list[tuple[str, ...]]:
+        by_item = pl.read_parquet(folder / "keywords.parquet")["keywords"].to_list()
+        return [tuple(words) for words in by_item]
+
+    def _fit_sequence_model(self, folder: Path) -> None:
+        model = SequenceModel(
+            kind=self.settings.sequence_model,
+            epochs=self.settings.preset.sequence_epochs,
+            seed=self.settings.seed,
+        )
+        model.fit(
+            self.histories,
+            self.train.n_items,
+            validation=self.validation_histories,
+            workdir=folder / CHECKPOINT,
+        )
+        model.save(folder / "model")
+
+    def _rank_stages(self, workspace: Workspace, parts: Components, retrieval_print: str) -> None:
+        settings = self.settings
+        ranker_print = fingerprint(
+            retrieval_print,
+            self.backbone.fingerprint,
+            template_fingerprint(),
+            settings.preset.tune_examples,
+            settings.history,
+            settings.similar_users,
+            str(settings.sft),
+            str(settings.lora),
+            settings.seed,
+        )
+        if parts.tuned:
+            workspace.stage(
+                "ranker",
+                ranker_print,
+                lambda folder: self._tune(parts.retrieval, folder),
+                lambda folder: self._load_ranker(folder / "adapter"),
+            )
+        parts.blend = workspace.stage(
+            "blend",
+            fingerprint(ranker_print, settings.preset.blend_users),
+            lambda folder: self._fit_blend(parts, folder),
+            BlendRanker.load,
+        )
+
+    def _tune(self, retrieval: Retrieval, folder: Path) -> None:
+        examples = sample_examples(
+            self.histories,
+            retrieval.builder,
+            count=self.settings.preset.tune_examples,
+            seed=self.settings.seed,
+        )
+        lora = self.settings.lora or language_lora(self.backbone)
+        add_fresh_adapter(self.backbone, RANK_ADAPTER, lora, seed=self.settings.seed)
+        supervised_tune(
+            self.backbone,
+            RANK_ADAPTER,
+            [example.prompt for example in examples],
+            [example.answer for example in examples],
+            config=self.settings.sft,
+            workdir=folder / CHECKPOINT,
+            seed=self.settings.seed,
+            description="tuning the ranker",
+        )
+        self.backbone.save_adapter(RANK_ADAPTER, folder / "adapter")
+
+    def _load_ranker(self, folder: Path) -> None:
+        if RANK_ADAPTER in self.backbone.adapters:
+            self.backbone.remove_adapter(RANK_ADAPTER)
+        self.backbone.load_adapter(RANK_ADAPTER, folder)
+
+    def _fit_blend(self, parts: Components, folder: Path) -> None:
+        rng = np.random.default_rng(self.settings.seed)
+        usable = np.flatnonzero(self.validation_histories.lengths >= 2)
+        if not len(usable):
+            raise InputError(
+                "validation holds no user with two events, so the blend cannot be fitted; give longer histories."
+            )
+        users = np.sort(rng.permutation(usable)[: self.settings.preset.blend_users])
+        whole = [self.validation_histories[int(user)] for user in users]
+        exclude = self.users.knowledge_base_id[self.validation_users[users]]
+        count = min(_NEGATIVES, self.train.n_items - max(len(set(history.tolist())) for history in whole))
+        if count < 1:
+            raise InputError(
+                "a validation user touched every item of the catalogue, so no negative is left; give more items."
+            )
+        negatives = sample_negatives(whole, n=count, n_items=self.train.n_items, seed=self.settings.seed)
+        histories = [history[:-1] for history in whole]
+        candidates = [
+            np.concatenate([history[-1:], drawn]) for history, drawn in zip(whole, negatives, strict=True)
+        ]
+        engine = join(parts, candidates=self.settings.preset.candidates)
+        contexts = engine.builder.build(histories, exclude_users=exclude)
+        _, matrices = engine.features(
+            histories,
+            contexts,
+            candidates,
+            engine.sequence_model.scores(histories),
+            exclude_users=exclude,
+            progress="scoring validation users",
+        )
+        matrix = np.concatenate(matrices)
+        is_next = np.concatenate([np.arange(len(items)) == 0 for items in candidates])
+        BlendRanker().fit(matrix, is_next).save(folder)
+        logger.info("blend fitted on %d users, features %s", len(users), ", ".join(FEATURES))
+
+
+def _prints(histories: Histories) -> str:
+    return fingerprint(histories.indptr, histories.items)

@@ -1,0 +1,102 @@
+"""How much work a fit does: three named budgets, and the dataclass they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from mmsrarec.errors import InputError
+
+__all__ = ["PRESETS", "Preset", "find_preset"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The size of each stage of a fit.
+
+    Attributes
+    ----------
+    align_items, align_epochs
+        Pictures the projector is aligned on and passes over them; only for the embedded backbone, 0 skips it.
+    warm_start_items
+        Items of the summarizer's supervised warm start; small models need one, 0 skips it.
+    grpo_steps
+        Optimizer steps of GRPO; 0 leaves the summarizer as the warm start made it.
+    sequence_epochs
+        Most passes of the sequence model; it stops early on validation.
+    tune_examples
+        Examples of supervised fine-tuning over the four kinds of task; 0 ranks with the bare model.
+    blend_users
+        Validation users whose candidates the language model scores to fit the blend.
+    candidates
+        Items a user that `recommend` ranks.
+    """
+
+    align_items: int
+    align_epochs: int
+    warm_start_items: int
+    grpo_steps: int
+    sequence_epochs: int
+    tune_examples: int
+    blend_users: int
+    candidates: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            lowest = 1 if name in {"sequence_epochs", "blend_users", "candidates"} else 0
+            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                raise InputError(f"preset.{name} must be a whole number of {lowest} or more, got {value!r}.")
+
+
+PRESETS = {
+    "demo": Preset(
+        align_items=0,
+        align_epochs=0,
+        warm_start_items=40,
+        grpo_steps=4,
+        sequence_epochs=40,
+        tune_examples=64,
+        blend_users=12,
+        candidates=16,
+    ),
+    "quick": Preset(
+        align_items=1000,
+        align_epochs=1,
+        warm_start_items=200,
+        grpo_steps=16,
+        sequence_epochs=40,
+        tune_examples=320,
+        blend_users=40,
+        candidates=30,
+    ),
+    "default": Preset(
+        align_items=10_000,
+        align_epochs=2,
+        warm_start_items=1000,
+        grpo_steps=300,
+        sequence_epochs=100,
+        tune_examples=20_000,
+        blend_users=500,
+        candidates=100,
+    ),
+}
+"""`demo`: minutes on two cores; `quick`: under an hour on two cores; `default`: one GPU."""
+
+
+def find_preset(preset: str | Preset) -> Preset:
+    """Return a preset by name, or the given one.
+
+    Raises
+    ------
+    InputError
+        If no preset has that name.
+
+    Examples
+    --------
+    >>> find_preset("quick").grpo_steps
+    16
+    """
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise InputError(f"preset must be one of {sorted(PRESETS)} or a Preset, got {preset!r}.")
+    return PRESETS[preset]
