@@ -7,13 +7,45 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import polars as pl
 
 from mmsrarec.errors import InputError
 
-__all__ = ["BadRows", "BadRowsWarning", "Reason"]
+__all__ = [
+    "REASONS",
+    "BadRows",
+    "BadRowsWarning",
+    "Reason",
+    "add_reason",
+    "no_problems",
+    "reason_codes",
+    "show_row",
+]
 
+# While rows are read, a reason is its place in this tuple: one byte a row.
+REASONS = (
+    "missing user_id",
+    "missing item_id",
+    "mixed id types",
+    "unknown item",
+    "missing timestamp",
+    "unparseable timestamp",
+    "negative timestamp",
+    "future timestamp",
+    "unparseable rating",
+    "duplicate event",
+    "duplicate item_id",
+    "malformed line",
+    "image missing",
+    "image unreadable",
+    "image truncated",
+    "image too large",
+    "image outside the folder",
+    "image is a URL",
+)
 MAX_EXAMPLES = 3
 _SHOWN_CHARACTERS = 60
 
@@ -134,6 +166,31 @@ def _levels_to_caller() -> int:
     return level + 1
 
 
+def reason_codes(reasons: Sequence[str | None]) -> pl.Series:
+    """Give the code of each reason, UInt8; null for ``None``."""
+    return pl.Series([None if name is None else REASONS.index(name) for name in reasons], dtype=pl.UInt8)
+
+
+def add_reason(problems: pl.Series, bad: pl.Series, reason: str) -> pl.Series:
+    """Give the code of `reason` to the bad rows that have none yet.
+
+    Parameters
+    ----------
+    problems
+        UInt8, shape (rows,); null where nothing is wrong.
+    bad
+        Boolean, shape (rows,), not null.
+    reason
+        One of ``REASONS``.
+    """
+    return problems.set(bad & problems.is_null(), REASONS.index(reason))
+
+
+def no_problems(rows: int) -> pl.Series:
+    """Give `rows` nulls, UInt8: nothing is wrong yet."""
+    return pl.Series([None], dtype=pl.UInt8).new_from_index(0, rows)
+
+
 def show_row(row: int, values: Iterable[tuple[str, object]]) -> str:
     """Show one input row briefly: control characters escaped, long values cut."""
     shown = []
@@ -141,5 +198,5 @@ def show_row(row: int, values: Iterable[tuple[str, object]]) -> str:
         # A value may be a megabyte long: it is cut before it is escaped.
         text = ascii(value[:_SHOWN_CHARACTERS] if isinstance(value, str) else value)
         cut = len(text) > _SHOWN_CHARACTERS or (isinstance(value, str) and len(value) > _SHOWN_CHARACTERS)
-        shown.append(f"{name}={text[:_SHOWN_CHARACTERS]}{'…' if cut else ''}")
+        shown.append(f"{name}={text[:_SHOWN_CHARACTERS]}{'...' if cut else ''}")
     return f"row {row + 1}: {', '.join(shown)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from mmsrarec.data.bad_rows import REASONS, add_reason, reason_codes
 from mmsrarec.data.columns import read_categories, read_ids, read_ratings, read_text, read_timestamps
 from mmsrarec.data.id_map import dense_lookup
 from mmsrarec.data.images import ImageFolder
@@ -46,7 +47,7 @@ def build_catalogue(
     repeated = ~ids.is_first_distinct()
     if known_ids is not None and like is not None:
         repeated = repeated | ids.is_in(known_ids.cast(ids.dtype, strict=False).implode()).fill_null(False)
-    problems = _add_reason(problems, repeated, "duplicate item_id")
+    problems = add_reason(problems, repeated, "duplicate item_id")
     reject_by_reason(table, problems)
     kept = problems.is_null()
     items = pl.DataFrame(
@@ -73,7 +74,7 @@ def _read_images(table: Table, ids: pl.Series, images: ImageFolder | None, kept:
     problems: list[str | None] = [None] * table.height
     for row in track(rows, "checking images"):
         problems[row] = images.problem(names[row])
-    bad = pl.Series(problems, dtype=pl.String)
+    bad = reason_codes(problems)
     reject_by_reason(table, bad, WITHOUT_IMAGE)
     return names.set(bad.is_not_null(), None)
 
@@ -118,7 +119,7 @@ def clean_events(
     if item_ids is not None:
         items = items.cast(item_ids.dtype, strict=False)
         unknown = ~items.is_in(item_ids.implode()).fill_null(False)
-        item_problems = _add_reason(item_problems, unknown, "unknown item")
+        item_problems = add_reason(item_problems, unknown, "unknown item")
     columns = {"user_id": users, "item_id": items, "timestamp": times}
     found = [user_problems, item_problems, time_problems]
     if "rating" in raw:
@@ -137,9 +138,9 @@ def clean_events(
 
 
 def reject_by_reason(table: Table, problems: pl.Series, effect: str = "dropped") -> None:
-    """Count the rows of each reason; null means that nothing is wrong."""
-    for reason in problems.drop_nulls().unique(maintain_order=True).to_list():
-        table.reject(reason, (problems == reason).fill_null(False), effect)
+    """Count the rows of each reason code; null means that nothing is wrong."""
+    for code in problems.drop_nulls().unique(maintain_order=True).to_list():
+        table.reject(REASONS[code], (problems == code).fill_null(False), effect)
 
 
 def dense_events(events: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
@@ -152,10 +153,3 @@ def dense_events(events: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series)
 def sort_events(events: pl.DataFrame) -> pl.DataFrame:
     """Sort dense events by user and time; equal times keep the order they have."""
     return events.sort("user", "timestamp", maintain_order=True)
-
-
-def _add_reason(problems: pl.Series, bad: pl.Series, reason: str) -> pl.Series:
-    """Give `reason` to the bad rows that have none yet."""
-    return problems.zip_with(
-        problems.is_not_null() | ~bad, pl.Series([reason]).new_from_index(0, len(problems))
-    )

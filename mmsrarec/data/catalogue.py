@@ -40,13 +40,13 @@ __all__ = ["catalogue_facts", "catalogue_tastes", "make_catalogue"]
 ) = range(7)
 _START = 1_704_067_200  # 2024-01-01 00:00:00 UTC
 _DAY = 86_400
-_DRIFT_SHARE = 0.4
+_DRIFT_SHARE = 0.25
 _WEIGHTS = {
-    "colour": 2.4,
-    "pattern": 1.2,
-    "department": 1.3,
-    "season": 0.9,
-    "follows": 2.4,
+    "colour": 3.0,
+    "pattern": 1.5,
+    "department": 1.8,
+    "season": 1.4,
+    "follows": 2.6,
     "popularity": 0.5,
 }
 _POOL = 256
@@ -73,7 +73,7 @@ def make_catalogue(
     items
         Number of products, 2 or more.
     users
-        Number of shoppers, 1 or more; each has 3 to about 16 events, at most half the products.
+        Number of shoppers, 1 or more; each has 3 to about 14 events, at most half the products.
     seed
         The same seed gives the same bytes. The first products of a larger shop are those of a smaller one.
     folder
@@ -267,7 +267,7 @@ def _simulate_chunk(
 ) -> pl.DataFrame:
     n_items, n_users = len(facts), len(tastes)
     most = max(n_items // 2, 1)
-    lengths = np.minimum(3 + draw.poisson(6, n_users), most)
+    lengths = np.minimum(3 + draw.poisson(4, n_users), most)
     chosen = np.full((n_users, int(lengths.max())), -1)
     liked = _LikedBy(facts, tastes)
     for step in range(chosen.shape[1]):

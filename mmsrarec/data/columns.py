@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mmsrarec.data.bad_rows import add_reason, no_problems, reason_codes
 from mmsrarec.errors import InputError
 
 __all__ = ["read_categories", "read_ids", "read_ratings", "read_text", "read_timestamps"]
@@ -24,7 +25,7 @@ _EXACT_FLOAT = float(2**53)
 _MISSING_WORDS = ("", "nan", "null", "none", "na", "nat")
 _DAY_SECONDS = 86_400.0
 # Units of time by size of the typical value: seconds until the year 5138, then milli-, micro-, nanoseconds.
-_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (0.0, 1.0))
+_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (-math.inf, 1.0))
 
 Read = tuple[pl.Series, pl.Series]
 
@@ -48,7 +49,7 @@ def read_ids(column: pl.Series, name: str, *, is_text: bool, like: pl.DataType |
     ids : polars.Series
         An integer dtype or String; null where there is a problem.
     problems : polars.Series
-        String: the reason, or null.
+        UInt8: the code of the reason, or null.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def read_ids(column: pl.Series, name: str, *, is_text: bool, like: pl.DataType |
             column = column.cast(pl.Int64, strict=False)
         problems = _reasons(empty, missing)
         # With a catalogue of integers, text that is no integer names no item of it.
-        problems = _first_reason(problems, column.is_null(), "unknown item")
+        problems = add_reason(problems, column.is_null(), "unknown item")
     elif column.dtype.is_integer():
         problems = _reasons(column.is_null(), missing)
     else:
@@ -105,12 +106,12 @@ def _ids_from_objects(column: pl.Series, missing: str, like: pl.DataType | None)
     problems = [missing if value is None else None if type(value) is kind else MIXED for value in values]
     kept = [value if type(value) is kind else None for value in values]
     ids = pl.Series(column.name, kept, dtype=pl.Int64 if kind is int else pl.String)
-    return ids, pl.Series(problems, dtype=pl.String)
+    return ids, reason_codes(problems)
 
 
 def _plain_id(value: Any) -> int | str | bytes | None:
     """Give an id as int or str; ``None`` if it is missing; ``b""`` if it can be neither."""
-    if value is None or value == "" or (isinstance(value, float | np.floating) and math.isnan(value)):
+    if _is_missing(value) or (isinstance(value, str) and not value):
         return None
     if isinstance(value, str):
         return _clean_unicode(str(value))
@@ -120,8 +121,7 @@ def _plain_id(value: Any) -> int | str | bytes | None:
         value = int(value)
     if isinstance(value, int | np.integer) and -(2**63) <= int(value) < 2**63:
         return int(value)
-    # pandas' own markers of a missing value.
-    return None if type(value).__name__ in ("NAType", "NaTType") else b""
+    return b""
 
 
 def read_timestamps(column: pl.Series, *, now: float | None = None) -> Read:
@@ -142,7 +142,7 @@ def read_timestamps(column: pl.Series, *, now: float | None = None) -> Read:
         Int64 if all are whole, else Float64; dates and datetimes become seconds. Null where there is a
         problem.
     problems : polars.Series
-        String: missing, unparseable, negative or future timestamp, or null.
+        UInt8: the code for a missing, unparseable, negative or future timestamp, or null.
 
     Raises
     ------
@@ -168,9 +168,9 @@ def read_timestamps(column: pl.Series, *, now: float | None = None) -> Read:
         values = values.set(~values.is_finite().fill_null(False), None)
     limit = _latest(values, time.time() if now is None else now)
     problems = _reasons(missing, "missing timestamp")
-    problems = _first_reason(problems, values.is_null(), "unparseable timestamp")
-    problems = _first_reason(problems, (values < 0).fill_null(False), "negative timestamp")
-    problems = _first_reason(problems, (values > limit).fill_null(False), "future timestamp")
+    problems = add_reason(problems, values.is_null(), "unparseable timestamp")
+    problems = add_reason(problems, (values < 0).fill_null(False), "negative timestamp")
+    problems = add_reason(problems, (values > limit).fill_null(False), "future timestamp")
     values = values.set(problems.is_not_null(), None)
     present = values.drop_nulls()
     if values.dtype == pl.Float64 and ((present == present.round(0)) & (present < _EXACT_FLOAT)).all():
@@ -179,11 +179,14 @@ def read_timestamps(column: pl.Series, *, now: float | None = None) -> Read:
 
 
 def _time_as_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return None if value is None else _clean_unicode(value)
+    if _is_missing(value):
+        return None
+    if isinstance(value, str):
+        return _clean_unicode(value)
     if isinstance(value, dt.date):
         return value.isoformat()
-    return str(value) if isinstance(value, int | float | np.number) and not isinstance(value, bool) else ""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return str(value) if is_number else "no time"
 
 
 def _times_from_text(text: pl.Series) -> pl.Series:
@@ -230,7 +233,7 @@ def read_ratings(column: pl.Series) -> Read:
     ratings : polars.Series
         Float32, null where there is none.
     problems : polars.Series
-        String: ``"unparseable rating"`` (also for infinities), or null.
+        UInt8: the code for ``"unparseable rating"`` (also for infinities), or null.
     """
     if column.dtype == pl.Object:
         texts = [None if _is_missing(value) else _clean_unicode(str(value)) for value in column.to_list()]
@@ -238,6 +241,8 @@ def read_ratings(column: pl.Series) -> Read:
     if column.dtype == pl.String:
         column = column.str.strip_chars()
         column = column.set(_says_missing(column), None)
+    elif not (column.dtype.is_numeric() or column.dtype == pl.Null):
+        raise InputError(f"rating must hold numbers, got {column.dtype}; cast it.")
     numbers = column.cast(pl.Float32, strict=False).fill_nan(None)
     bad = (column.is_not_null() & numbers.is_null()) | numbers.is_infinite().fill_null(False)
     if column.dtype.is_float():
@@ -252,11 +257,14 @@ def read_text(column: pl.Series | None, height: int) -> pl.Series:
     if column.dtype == pl.Object:
         values = ["" if _is_missing(value) else _clean_unicode(str(value)) for value in column.to_list()]
         return pl.Series(column.name, values, dtype=pl.String)
-    if isinstance(column.dtype, pl.List):
-        return column.cast(pl.List(pl.String)).list.join(" ", ignore_nulls=True).fill_null("")
     if column.dtype.is_float():
         column = column.fill_nan(None)
-    return column.cast(pl.String).fill_null("")
+    try:
+        if isinstance(column.dtype, pl.List):
+            column = column.cast(pl.List(pl.String)).list.join(" ", ignore_nulls=True)
+        return column.cast(pl.String).fill_null("")
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{column.name} must hold text, got {column.dtype} ({error}); cast it.") from None
 
 
 def read_categories(column: pl.Series | None, height: int) -> pl.Series:
@@ -274,7 +282,10 @@ def read_categories(column: pl.Series | None, height: int) -> pl.Series:
         lists = [_category_names(value) for value in column.to_list()]
         column = pl.Series(column.name, lists, dtype=names)
     elif isinstance(column.dtype, pl.List | pl.Array):
-        column = column.cast(names)
+        try:
+            column = column.cast(names)
+        except pl.exceptions.PolarsError:
+            raise InputError(f"categories must hold lists of text, got {column.dtype}; cast it.") from None
     else:
         column = read_text(column, height).str.split("|")
     stripped = pl.element().str.strip_chars()
@@ -289,6 +300,7 @@ def _category_names(value: Any) -> list[str]:
 
 
 def _is_missing(value: Any) -> bool:
+    # pandas has markers of its own for a missing value.
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float | np.floating) and math.isnan(value)
@@ -296,6 +308,10 @@ def _is_missing(value: Any) -> bool:
 
 def _says_missing(text: pl.Series) -> pl.Series:
     return text.str.to_lowercase().is_in(_MISSING_WORDS).fill_null(False)
+
+
+def _reasons(bad: pl.Series, reason: str) -> pl.Series:
+    return add_reason(no_problems(len(bad)), bad, reason)
 
 
 def _differs(name: str, dtype: pl.DataType, like: pl.DataType) -> InputError:
@@ -307,18 +323,6 @@ def _differs(name: str, dtype: pl.DataType, like: pl.DataType) -> InputError:
 def _clean_unicode(text: str) -> str:
     """Replace lone surrogates, which no file and no tokenizer can hold, by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _constant(like: pl.Series, value: str | None) -> pl.Series:
-    return pl.Series([value], dtype=pl.String).new_from_index(0, len(like))
-
-
-def _reasons(bad: pl.Series, reason: str) -> pl.Series:
-    return _constant(bad, reason).zip_with(bad, _constant(bad, None))
-
-
-def _first_reason(problems: pl.Series, bad: pl.Series, reason: str) -> pl.Series:
-    return problems.zip_with(problems.is_not_null(), _reasons(bad, reason))
 
 
 def _either(first: pl.Series, second: pl.Series) -> pl.Series:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from mmsrarec.data.bad_rows import BadRows
@@ -20,11 +19,12 @@ from mmsrarec.data.building import build_catalogue, clean_events, dense_events, 
 from mmsrarec.data.content import ItemContent, join_text
 from mmsrarec.data.growing import add_interactions, add_items
 from mmsrarec.data.histories import Histories
-from mmsrarec.data.id_map import IdMap, Ids
+from mmsrarec.data.id_map import IdLookups
 from mmsrarec.data.images import ImageFolder
 from mmsrarec.data.splitting import hold_out_last, k_core, split
 from mmsrarec.data.storing import read_dataset_folder, write_dataset_folder
-from mmsrarec.data.tables import Table, check_mapping
+from mmsrarec.data.tables import Table, check_mapping, frame_kind
+from mmsrarec.errors import InputError
 from mmsrarec.storage import fingerprint
 
 __all__ = ["Dataset"]
@@ -33,7 +33,7 @@ PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(IdLookups):
     """Interactions and items, checked; made by one of the ``from_`` methods or a reader.
 
     Parameters
@@ -52,6 +52,9 @@ class Dataset:
         Where pictures lie.
     bad_rows
         What could not be used.
+    frame_kind
+        ``"polars"``, ``"pandas"`` or ``"pyarrow"``: what the interactions came as, and what recommendations go
+        out as. Files count as Polars.
 
     Examples
     --------
@@ -69,6 +72,7 @@ class Dataset:
     item_ids: pl.Series
     images: ImageFolder | None = None
     bad_rows: BadRows = field(default_factory=BadRows)
+    frame_kind: str = "polars"
 
     def __repr__(self) -> str:
         images = None if self.images is None else int(self.items["image"].is_not_null().sum())
@@ -136,7 +140,8 @@ class Dataset:
         tables = [Table.from_frame(interactions, "interactions", columns)]
         if items is not None:
             tables.append(Table.from_frame(items, "items", columns))
-        return cls.from_tables(tables, images, columns, strict)
+        dataset = cls.from_tables(tables, images, columns, strict)
+        return replace(dataset, frame_kind=frame_kind(interactions))
 
     @classmethod
     def from_csv(
@@ -215,67 +220,22 @@ class Dataset:
         """
         return self._histories
 
-    @cached_property
-    def _items_by_id(self) -> IdMap:
-        return IdMap(self.item_ids, "items")
-
-    @cached_property
-    def _users_by_id(self) -> IdMap:
-        return IdMap(self.user_ids, "users")
-
-    def find_items(self, ids: Ids) -> npt.NDArray[np.int32]:
-        """Give the dense id of each item, -1 for unknown ones.
-
-        Parameters
-        ----------
-        ids
-            External ids, shape (n,).
-
-        Returns
-        -------
-        numpy.ndarray
-            int32, shape (n,).
-        """
-        return self._items_by_id.find(ids)
-
-    def find_users(self, ids: Ids) -> npt.NDArray[np.int32]:
-        """Give the dense id of each user, -1 for unknown ones; as :meth:`find_items`."""
-        return self._users_by_id.find(ids)
-
-    def item_index(self, ids: Ids) -> npt.NDArray[np.int32]:
-        """Give the dense id of each item.
-
-        Parameters
-        ----------
-        ids
-            External ids, shape (n,).
-
-        Returns
-        -------
-        numpy.ndarray
-            int32, shape (n,).
-
-        Raises
-        ------
-        InputError
-            If one is unknown; the first few are named.
-        """
-        return self._items_by_id.index(ids)
-
-    def user_index(self, ids: Ids) -> npt.NDArray[np.int32]:
-        """Give the dense id of each user, or raise; as :meth:`item_index`."""
-        return self._users_by_id.index(ids)
-
     def item_text(self, item: int) -> str:
         """Give all text of a dense item, ``"title. description. Categories: a, b."``, less absent parts."""
-        title, description, categories, _ = self.items.row(int(item))
+        title, description, categories, _ = self._item_row(item)
         return join_text(title, description, categories)
 
     def item_content(self, item: int) -> ItemContent:
         """Give text and picture of a dense item; the picture is not opened yet."""
-        title, description, categories, image = self.items.row(int(item))
+        title, description, categories, image = self._item_row(item)
         picture = self.images.picture(image) if self.images is not None else None
         return ItemContent(title, description, tuple(categories), picture)
+
+    def _item_row(self, item: int) -> tuple[Any, ...]:
+        # -1 means unknown here, so it must not give the last item.
+        if not 0 <= item < self.n_items:
+            raise InputError(f"item must be a dense id from 0 to {self.n_items - 1}, got {item}.")
+        return self.items.row(int(item))
 
     def with_items(
         self,
@@ -412,10 +372,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of all content: events, ids, texts, and name and size of each picture."""
         names = self.items["image"].to_list()
-        sizes = [
-            picture.path.stat().st_size if self.images and (picture := self.images.picture(name)) else -1
-            for name in names
-        ]
+        sizes = [None if self.images is None else self.images.size(name) for name in names]
         texts = [self.items[column].to_list() for column in ("title", "description", "categories")]
         events = [self.interactions[column].to_numpy() for column in self.interactions.columns]
         ids = [self.user_ids.to_list(), self.item_ids.to_list()]

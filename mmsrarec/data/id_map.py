@@ -6,6 +6,7 @@ Ids are translated once at the border; inside the house everything is a position
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import polars as pl
 
 from mmsrarec.errors import InputError
 
-__all__ = ["IdMap", "Ids", "dense_lookup", "join_ids"]
+__all__ = ["IdLookups", "IdMap", "Ids", "dense_lookup", "join_ids"]
 
 Ids = Iterable[Any] | pl.Series | npt.NDArray[Any]
 
@@ -66,6 +67,64 @@ class IdMap:
         if isinstance(ids, str | bytes) or not np.iterable(ids):
             raise InputError(f"{self.name} must be a list of ids, got {repr(ids)[:60]}; put it into one.")
         return ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+
+
+class IdLookups:
+    """Look-ups of users and items by the ids that came in; a base of :class:`~mmsrarec.data.Dataset`."""
+
+    user_ids: pl.Series
+    item_ids: pl.Series
+
+    @cached_property
+    def _items_by_id(self) -> IdMap:
+        return IdMap(self.item_ids, "items")
+
+    @cached_property
+    def _users_by_id(self) -> IdMap:
+        return IdMap(self.user_ids, "users")
+
+    def find_items(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """Give the dense id of each item, -1 for unknown ones.
+
+        Parameters
+        ----------
+        ids
+            External ids, shape (n,).
+
+        Returns
+        -------
+        numpy.ndarray
+            int32, shape (n,).
+        """
+        return self._items_by_id.find(ids)
+
+    def find_users(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """Give the dense id of each user, -1 for unknown ones; as :meth:`find_items`."""
+        return self._users_by_id.find(ids)
+
+    def item_index(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """Give the dense id of each item.
+
+        Parameters
+        ----------
+        ids
+            External ids, shape (n,).
+
+        Returns
+        -------
+        numpy.ndarray
+            int32, shape (n,).
+
+        Raises
+        ------
+        InputError
+            If one is unknown; the first few are named.
+        """
+        return self._items_by_id.index(ids)
+
+    def user_index(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """Give the dense id of each user, or raise; as :meth:`item_index`."""
+        return self._users_by_id.index(ids)
 
 
 def dense_lookup(ids: pl.Series, of: pl.Series) -> pl.Series:

@@ -122,6 +122,11 @@ class ImageFolder:
             return path
         return self._header_problem(path)
 
+    def size(self, name: str | None) -> int | None:
+        """Give the size of a picture's file in bytes; ``None`` if there is no such file inside the folder."""
+        path = self._locate(name) if name else MISSING
+        return None if isinstance(path, str) else path.stat().st_size
+
     def _locate(self, name: str) -> Path | str:
         """Return the real path of a regular file inside the root, or the reason there is none."""
         if name.lower().startswith(("http://", "https://")):

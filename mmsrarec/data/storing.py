@@ -34,7 +34,8 @@ def write_dataset_folder(dataset: Dataset, folder: str | os.PathLike[str]) -> No
         dataset.user_ids.alias("user_id").to_frame().write_parquet(path / "users.parquet")
 
     images = None if dataset.images is None else str(dataset.images.root)
-    write_artefact(Path(folder), KIND, dataset.fingerprint, write, {"images": images})
+    details = {"images": images, "frame_kind": dataset.frame_kind}
+    write_artefact(Path(folder), KIND, dataset.fingerprint, write, details)
 
 
 def read_dataset_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], str | None]:
@@ -43,7 +44,7 @@ def read_dataset_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any],
     Returns
     -------
     fields : dict
-        interactions, items, user_ids, item_ids.
+        interactions, items, user_ids, item_ids, frame_kind.
     images : str or None
         The folder of the pictures when it was saved.
     """
@@ -69,5 +70,6 @@ def read_dataset_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any],
         "items": items.drop("item_id"),
         "user_ids": users["user_id"],
         "item_ids": items["item_id"],
+        "frame_kind": manifest["details"].get("frame_kind", "polars"),
     }
     return fields, manifest["details"].get("images")

@@ -11,6 +11,7 @@ import gzip
 import io
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Any
 
 import narwhals as nw
 import polars as pl
+import pyarrow as pa
 
 from mmsrarec.data.bad_rows import MAX_EXAMPLES, BadRows, Reason, show_row
 from mmsrarec.errors import InputError
@@ -32,6 +34,7 @@ _REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("ite
 _WANTED = {"interactions": INTERACTION_COLUMNS, "items": ITEM_COLUMNS}
 MALFORMED = "malformed line"
 _GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass
@@ -145,6 +148,13 @@ class Table:
         return cls(name, {standard: frame[theirs] for standard, theirs in found.items()})
 
 
+def frame_kind(frame: Any) -> str:
+    """Tell what a frame is: ``"pandas"``, ``"pyarrow"``, and ``"polars"`` for all others."""
+    implementation = nw.from_native(frame).implementation
+    known = (nw.Implementation.PANDAS, nw.Implementation.PYARROW)
+    return str(implementation.value) if implementation in known else "polars"
+
+
 def existing_file(path: str | os.PathLike[str], name: str) -> Path:
     """Return `path` if a file stands there; else an InputError that names the argument."""
     try:
@@ -218,7 +228,9 @@ def _read_leniently(
         content = path.read_bytes()
         if content.startswith(_GZIP_MAGIC):
             content = gzip.decompress(content)
-    except (OSError, EOFError) as error:
+        elif content.startswith(_ZSTD_MAGIC):
+            content = pa.CompressedInputStream(pa.BufferReader(content), "zstd").read()
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} could not be read ({error}).") from error
     text = io.StringIO(content.decode("utf-8-sig", "replace"), newline="")
     rows: list[list[str | None]] = []
@@ -235,6 +247,8 @@ def _read_leniently(
                     rows.append([value or None for value in values] + padding)
     except csv.Error as error:
         raise InputError(f"{path} is not a table of text ({error}).") from error
+    if len(set(names)) < len(names):
+        raise InputError(f"{path} names a column twice: {names}; rename one.")
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row"), malformed
 
 
@@ -278,8 +292,13 @@ def _to_polars(column: nw.Series[Any]) -> pl.Series:
     native = column.to_native()
     if isinstance(native, pl.Series):
         return native
-    try:
-        return pl.Series(pl.from_arrow(column.to_arrow()))
-    # Arrow refuses columns of mixed types (ArrowInvalid, ArrowTypeError) and text that is not Unicode.
-    except (ValueError, TypeError, NotImplementedError):
-        return pl.Series(column.name, column.to_list(), dtype=pl.Object)
+    holds_objects = str(getattr(native, "dtype", "")) == "object"
+    values = column.to_list() if holds_objects else None
+    # Arrow bends mixed objects to one type (text to bytes, numbers to dates), so only uniform ones go to it.
+    if values is None or len({type(value) for value in values} - {type(None)}) == 1:
+        try:
+            return pl.Series(pl.from_arrow(column.to_arrow()))
+        # What Arrow cannot type or, being no Unicode, not hold.
+        except (ValueError, TypeError, NotImplementedError, OverflowError):
+            pass
+    return pl.Series(column.name, column.to_list() if values is None else values, dtype=pl.Object)

@@ -14,7 +14,7 @@ __all__ = ["BRANDS", "KIND_WORDS", "SEASONS", "KindWords", "write_description", 
 
 SEASONS = ("spring", "summer", "autumn", "winter")
 BRANDS = ("Norrvik", "Tessaly", "Oakmere", "Lumora", "Halden", "Wrenfield", "Solvane", "Marlowe & Finch")
-_WEAR = ("office days", "weekend walks", "evenings out", "long journeys", "festive dinners", "school runs")
+_WEAR = ("office days", "weekend walks", "evenings out", "train journeys", "festive dinners", "school runs")
 _LIVE = (
     "slow breakfasts",
     "a reading corner",

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import gzip
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -160,8 +162,8 @@ def test_categories_as_lists_or_text():
     assert Dataset.from_frames(events, mixed).items["categories"].to_list() == [["a", "3"], ["x", "y"]]
 
 
-def test_pictures_are_found_by_name_or_by_id(tmp_path, shop):
-    source = shop.images.root / "i1.png"
+def test_pictures_are_found_by_name_or_by_id(tmp_path, catalogue):
+    source = catalogue.images.root / "i1.png"
     (tmp_path / "7.png").write_bytes(source.read_bytes())
     events = pl.DataFrame({"user_id": [1], "item_id": [7], "timestamp": [1]})
     by_id = Dataset.from_frames(events, pl.DataFrame({"item_id": [7, 8]}), images=tmp_path)
@@ -206,7 +208,7 @@ def test_growing_from_nothing():
     assert nothing.with_items(pl.DataFrame(ITEMS)).n_items == 4
 
 
-def test_fingerprint_follows_content(data, tmp_path, shop):
+def test_fingerprint_follows_content(data, tmp_path, catalogue):
     assert Dataset.from_frames(pl.DataFrame(EVENTS), pl.DataFrame(ITEMS)).fingerprint == data.fingerprint
     changed = [
         Dataset.from_frames(pl.DataFrame({**EVENTS, "timestamp": [5, 2, 1, 4, 8]}), pl.DataFrame(ITEMS)),
@@ -219,11 +221,36 @@ def test_fingerprint_follows_content(data, tmp_path, shop):
     assert len({each.fingerprint for each in [data, *changed]}) == 5
 
 
-def test_item_content_and_text(shop):
-    content = shop.item_content(np.int32(0))
-    assert content.text == shop.item_text(0)
+def test_item_content_and_text(catalogue):
+    content = catalogue.item_content(np.int32(0))
+    assert content.text == catalogue.item_text(0)
     assert content.text.endswith(f"Categories: {', '.join(content.categories)}.")
     assert content.picture.load().size == (224, 224)
+
+
+def test_items_outside_the_catalogue_have_no_text(data):
+    for item in (-1, 4):
+        with pytest.raises(InputError, match=f"item must be a dense id from 0 to 3, got {item}"):
+            data.item_text(item)
+        with pytest.raises(InputError, match="item must be a dense id"):
+            data.item_content(item)
+
+
+def test_compressed_files_with_a_malformed_line(tmp_path):
+    text = b"user_id,item_id,timestamp\n1,2,3\n1,2,3,4\n"
+    (tmp_path / "e.csv.gz").write_bytes(gzip.compress(text))
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as packed:
+        packed.write(text)
+    (tmp_path / "e.csv.zst").write_bytes(sink.getvalue())
+    for name in ("e.csv.gz", "e.csv.zst"):
+        with pytest.warns(BadRowsWarning, match="malformed line"):
+            assert Dataset.from_csv(tmp_path / name).n_interactions == 1
+
+
+def test_the_room_needs_no_torch():
+    code = "import sys, mmsrarec.data; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_warnings_name_the_callers_line_and_come_once():
