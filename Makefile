@@ -35,7 +35,7 @@ lint: .venv/installed build/shipped/made
 
 docs: .venv/installed build/shipped/made
 	$(INSTALL) --no-build-isolation -e ".[docs]"
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .venv/tools: constraints.txt
 	$(PYTHON) -m venv .venv
