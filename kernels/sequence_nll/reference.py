@@ -24,21 +24,21 @@ def token_nll(
 ) -> torch.Tensor:
     """Negative log-likelihood of each target, shape (T,); arguments as in ``sequence_nll``.
 
-    Products are taken in the input's dtype and accumulated, as everything after them, in float32 (float64 for float64
-    input).
+    Everything is computed in float32 (float64 for float64 input).
     """
     rows = max(1, _BLOCK_NUMBERS // max(1, weight.shape[0]))
     needs_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    wide = _accumulating(weight)
     blocks = []
     for start in range(0, hidden.shape[0], rows):
-        block = (hidden[start : start + rows], weight, targets[start : start + rows], softcap, ignore_index)
+        block = (hidden[start : start + rows], wide, targets[start : start + rows], softcap, ignore_index)
         # Recomputed in the backward pass: otherwise autograd would keep the logits of every block.
         blocks.append(
             checkpoint(_block_nll, *block, use_reentrant=False) if needs_gradient else _block_nll(*block)
         )
     if not blocks:
         # Keeps the empty result in the graph, with zero gradients.
-        return _accumulating(hidden).sum(dim=1) + 0 * _accumulating(weight).sum()
+        return _accumulating(hidden).sum(dim=1) + 0 * wide.sum()
     return torch.cat(blocks)
 
 
@@ -53,7 +53,7 @@ def _block_nll(
     softcap: float | None,
     ignore_index: int,
 ) -> torch.Tensor:
-    logits = _accumulating(hidden) @ _accumulating(weight).T  # (rows, vocabulary)
+    logits = _accumulating(hidden) @ weight.T  # (rows, vocabulary)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     counted = targets != ignore_index

@@ -71,10 +71,13 @@ class AdapterSet:
         if name in self.names:
             raise InputError(f"adapter {name!r} is there already; remove it first, or choose another name.")
         try:
-            if self._peft is None:
-                self._peft = get_peft_model(self._base, config, adapter_name=name)
-            else:
-                self._peft.add_adapter(name, config)
+            with warnings.catch_warnings():
+                # PEFT reads an attribute that transformers calls by a new name; nothing a user can act on.
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+                if self._peft is None:
+                    self._peft = get_peft_model(self._base, config, adapter_name=name)
+                else:
+                    self._peft.add_adapter(name, config)
         except ValueError as error:
             if self._peft is not None and name in self._peft.peft_config:
                 self.remove(name)
@@ -153,7 +156,7 @@ class AdapterSet:
                     model.__dict__.pop("forward", None)
                     model.__dict__.pop("_original_forward", None)
                 if any(getattr(module, "gradient_checkpointing", False) for module in self._base.modules()):
-                    self._base.gradient_checkpointing_disable()
+                    _stop_checkpointing(self._base)
                 if hasattr(self._base, "_require_grads_hook"):
                     self._base.disable_input_require_grads()
                 if use_cache is not None:
@@ -235,3 +238,8 @@ class AdapterSet:
                 "load the backbone that it was trained on."
             )
         set_peft_model_state_dict(self._peft, tensors, adapter_name=name)
+
+
+def _stop_checkpointing(model: PreTrainedModel) -> None:
+    newer = getattr(model, "activation_checkpointing_disable", None)
+    (newer or model.gradient_checkpointing_disable)()

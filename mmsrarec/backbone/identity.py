@@ -19,8 +19,17 @@ from mmsrarec.storage import fingerprint
 
 __all__ = ["base_tensors", "model_fingerprint", "weights_version"]
 
-# Not part of what the model computes: where it was read from, by which version, how attention is run.
-_INCIDENTAL = ("transformers_version", "_name_or_path", "name_or_path", "_attn_implementation", "use_cache")
+# Not part of what the model computes: where it was read from, by which version, how attention is run; and the
+# dtype, which is hashed with each weight.
+_INCIDENTAL = (
+    "transformers_version",
+    "_name_or_path",
+    "name_or_path",
+    "_attn_implementation",
+    "use_cache",
+    "dtype",
+    "torch_dtype",
+)
 
 
 def base_tensors(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:

@@ -28,6 +28,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 from transformers.utils import is_torchvision_available
+from transformers.utils import logging as transformers_logging
 
 from mmsrarec.errors import InputError, MissingDependencyError, StoredFileError
 
@@ -164,6 +165,9 @@ def _load_named(spec: str, dtype: Any, trust_remote_code: bool) -> tuple[PreTrai
         )
     _register_embedded()
     source = str(folder) if is_folder else spec
+    verbosity = transformers_logging.get_verbosity()
+    # What it would warn of, such as missing weights, is an error here.
+    transformers_logging.set_verbosity_error()
     try:
         return _from_pretrained(source, dtype, trust_remote_code)
     except (InputError, StoredFileError, MissingDependencyError):
@@ -185,6 +189,8 @@ def _load_named(spec: str, dtype: Any, trust_remote_code: bool) -> tuple[PreTrai
             f"backbone={spec!r} could not be loaded from the hub or its cache: {_line(error)} Check the name and the "
             "network, give the folder of a downloaded model, or use backbone='embedded'."
         ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _register_embedded() -> None:

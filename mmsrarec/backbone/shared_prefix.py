@@ -53,19 +53,14 @@ def common_prefix(first: Encoded, second: Encoded) -> int:
     longest = min(len(first), len(second)) - 1
     differs = (first.input_ids[:longest] != second.input_ids[:longest]).nonzero()
     shared = int(differs[0]) if len(differs) else longest
-    ours = list(zip(first.image_spans, first.images, strict=True))
-    theirs = list(zip(second.image_spans, second.images, strict=True))
-    for place, (span, picture) in enumerate(ours):
-        if span[0] >= shared:
-            break
-        same = place < len(theirs) and theirs[place][0] == span and theirs[place][1].key == picture.key
-        if not same or span[1] > shared:
-            return span[0]
-    # The other one's picture may begin before the cut and end behind it.
-    for start, end in second.image_spans:
-        if start < shared < end:
-            return start
-    return shared
+    ours = dict(zip(first.image_spans, (picture.key for picture in first.images), strict=True))
+    theirs = dict(zip(second.image_spans, (picture.key for picture in second.images), strict=True))
+    cuts = [
+        span[0]
+        for span in ours.keys() | theirs.keys()
+        if span[0] < shared and (span[1] > shared or ours.get(span) != theirs.get(span))
+    ]
+    return min(cuts, default=shared)
 
 
 def group_by_prefix(encoded: Sequence[Encoded]) -> list[PrefixGroup]:

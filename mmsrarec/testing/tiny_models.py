@@ -34,10 +34,18 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from mmsrarec.backbone.loading import PictureOnlyQwenProcessor
 
-__all__ = ["TinyPicture", "tiny_llama", "tiny_llava", "tiny_qwen", "tiny_smolvlm", "tiny_tokenizer"]
+__all__ = [
+    "CONTROL_TOKENS",
+    "TinyPicture",
+    "tiny_llama",
+    "tiny_llava",
+    "tiny_qwen",
+    "tiny_smolvlm",
+    "tiny_tokenizer",
+]
 
 _HIDDEN = 32
-_SPECIAL = [
+CONTROL_TOKENS = [
     "<|endoftext|>",
     "<|im_start|>",
     "<|im_end|>",
@@ -110,7 +118,7 @@ def _trained() -> str:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=640,
-        special_tokens=[AddedToken(token, special=True) for token in _SPECIAL],
+        special_tokens=[AddedToken(token, special=True) for token in CONTROL_TOKENS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
