@@ -10,12 +10,12 @@ import polars as pl
 
 from mmsrarec.data.bad_rows import REASONS, add_reason, reason_codes
 from mmsrarec.data.columns import read_categories, read_ids, read_ratings, read_text, read_timestamps
-from mmsrarec.data.id_map import dense_lookup
+from mmsrarec.data.id_map import dense_lookup, join_ids
 from mmsrarec.data.images import ImageFolder
 from mmsrarec.data.tables import Table
 from mmsrarec.progress import track
 
-__all__ = ["build_catalogue", "clean_events", "dense_events", "sort_events"]
+__all__ = ["build_catalogue", "build_events", "reject_rows", "sort_events"]
 
 WITHOUT_IMAGE = "kept without image"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
@@ -91,9 +91,9 @@ def _images_named_by_id(ids: pl.Series, images: ImageFolder | None) -> pl.Series
     return pl.Series(names, dtype=pl.String)
 
 
-def clean_events(
-    table: Table, item_ids: pl.Series | None, user_like: pl.DataType | None = None
-) -> pl.DataFrame:
+def build_events(
+    table: Table, item_ids: pl.Series | None, known_users: pl.Series | None = None
+) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
     """Read the events of a raw table.
 
     Parameters
@@ -102,19 +102,42 @@ def clean_events(
         Raw interactions; gets the bad rows.
     item_ids
         Items of the catalogue; without it every item counts as known.
-    user_like
-        The type that user ids must have because they were read before.
+    known_users
+        Users that exist already and keep their dense ids; new ones come behind them.
 
     Returns
     -------
-    polars.DataFrame
-        user_id, item_id, timestamp, [rating], row; one row an event that can be used, the first (by time,
-        then by row) of events with the same user and item.
+    events : polars.DataFrame
+        user, item (dense), timestamp, [rating], row (of the table); sorted by user and time. Of events with the
+        same user and item only the first is there.
+    user_ids, item_ids : polars.Series
+        Ids at the position of the dense id, known ones first, the others ascending.
     """
+    columns, problems = _read_events(table, item_ids, known_users)
+    reject_by_reason(table, problems)
+    events = pl.DataFrame(columns).with_row_index("row").filter(problems.is_null())
+    if item_ids is None:
+        item_ids = events["item_id"].unique().sort().alias("item_id")
+    user_ids = events["user_id"].unique().sort().alias("user_id")
+    if known_users is not None and len(known_users):
+        user_ids = join_ids(known_users, user_ids.filter(dense_lookup(user_ids, known_users).is_null()))
+    user = dense_lookup(events["user_id"], user_ids).alias("user")
+    item = dense_lookup(events["item_id"], item_ids).alias("item")
+    events = sort_events(events.select(user, item, pl.exclude("user_id", "item_id")))
+    pair = pl.col("user").cast(pl.Int64) * len(item_ids) + pl.col("item")
+    first = events.select(pair.is_first_distinct()).to_series()
+    reject_rows(table, events["row"].filter(~first), "duplicate event")
+    return events.filter(first), user_ids, item_ids
+
+
+def _read_events(
+    table: Table, item_ids: pl.Series | None, known_users: pl.Series | None
+) -> tuple[dict[str, pl.Series], pl.Series]:
+    """Read the columns of events, and the first reason against each row."""
     raw, is_text = table.columns, table.is_text
-    item_like = item_ids.dtype if item_ids is not None and len(item_ids) else None
-    users, user_problems = read_ids(raw["user_id"], "user_id", is_text=is_text, like=user_like)
-    items, item_problems = read_ids(raw["item_id"], "item_id", is_text=is_text, like=item_like)
+    likes = [ids.dtype if ids is not None and len(ids) else None for ids in (known_users, item_ids)]
+    users, user_problems = read_ids(raw["user_id"], "user_id", is_text=is_text, like=likes[0])
+    items, item_problems = read_ids(raw["item_id"], "item_id", is_text=is_text, like=likes[1])
     times, time_problems = read_timestamps(raw["timestamp"])
     if item_ids is not None:
         items = items.cast(item_ids.dtype, strict=False)
@@ -126,28 +149,20 @@ def clean_events(
         columns["rating"], rating_problems = read_ratings(raw["rating"])
         found.append(rating_problems)
     named = pl.DataFrame({str(order): each for order, each in enumerate(found)})
-    problems = named.select(reason=pl.coalesce(pl.all()))["reason"]
-    reject_by_reason(table, problems)
-    events = pl.DataFrame(columns).with_row_index("row").filter(problems.is_null())
-    events = events.sort("user_id", "timestamp", "row")
-    first = events.select(first=pl.struct("user_id", "item_id").is_first_distinct())["first"]
-    repeated = np.zeros(table.height, dtype=bool)
-    repeated[events["row"].filter(~first).to_numpy()] = True
-    table.reject("duplicate event", pl.Series(repeated))
-    return events.filter(first)
+    return columns, named.select(reason=pl.coalesce(pl.all()))["reason"]
+
+
+def reject_rows(table: Table, rows: pl.Series, reason: str) -> None:
+    """Count the rows of these numbers under one reason."""
+    bad = np.zeros(table.height, dtype=bool)
+    bad[rows.to_numpy()] = True
+    table.reject(reason, pl.Series(bad))
 
 
 def reject_by_reason(table: Table, problems: pl.Series, effect: str = "dropped") -> None:
     """Count the rows of each reason code; null means that nothing is wrong."""
     for code in problems.drop_nulls().unique(maintain_order=True).to_list():
         table.reject(REASONS[code], (problems == code).fill_null(False), effect)
-
-
-def dense_events(events: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
-    """Put dense ids, int32, in the place of ids."""
-    user = dense_lookup(events["user_id"], user_ids).alias("user")
-    item = dense_lookup(events["item_id"], item_ids).alias("item")
-    return events.select(user, item, pl.exclude("user_id", "item_id"))
 
 
 def sort_events(events: pl.DataFrame) -> pl.DataFrame:

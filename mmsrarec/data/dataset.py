@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from mmsrarec.data.bad_rows import BadRows
-from mmsrarec.data.building import build_catalogue, clean_events, dense_events, sort_events
+from mmsrarec.data.building import build_catalogue, build_events
 from mmsrarec.data.content import ItemContent, join_text
 from mmsrarec.data.growing import add_interactions, add_items
 from mmsrarec.data.histories import Histories
@@ -190,18 +190,15 @@ class Dataset(IdLookups):
         """Build from the raw table of interactions and, if there is one, that of items; what readers call."""
         check_mapping(columns, tables)
         folder = _image_folder(images)
+        item_ids = items = None
         if len(tables) == 2:
             item_ids, items = build_catalogue(tables[1], folder)
-            events = clean_events(tables[0], item_ids)
-        else:
-            events = clean_events(tables[0], None)
-            bare = Table("items", {"item_id": events["item_id"].unique().sort()})
-            item_ids, items = build_catalogue(bare, folder)
-        user_ids = events["user_id"].unique().sort().alias("user_id")
+        events, user_ids, item_ids = build_events(tables[0], item_ids)
+        if items is None:
+            _, items = build_catalogue(Table("items", {"item_id": item_ids}), folder)
         bad_rows = sum((table.bad_rows for table in reversed(tables)), BadRows())
         bad_rows.report(strict=strict)
-        dense = sort_events(dense_events(events, user_ids, item_ids).drop("row"))
-        return cls(dense, items, user_ids, item_ids, folder, bad_rows)
+        return cls(events.drop("row"), items, user_ids, item_ids, folder, bad_rows)
 
     @cached_property
     def _histories(self) -> Histories:

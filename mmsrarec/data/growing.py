@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
-from mmsrarec.data.building import build_catalogue, clean_events, dense_events, sort_events
-from mmsrarec.data.id_map import dense_lookup, join_ids
+from mmsrarec.data.building import build_catalogue, build_events, reject_rows, sort_events
+from mmsrarec.data.id_map import join_ids
 from mmsrarec.data.images import ImageFolder
 from mmsrarec.data.tables import Table, check_mapping
 from mmsrarec.errors import InputError
@@ -53,17 +52,9 @@ def add_interactions(
     """Append the events of a frame; see :meth:`~mmsrarec.data.Dataset.with_interactions`."""
     table = Table.from_frame(interactions, "interactions", columns)
     check_mapping(columns, [table])
-    known = dataset.user_ids.dtype if dataset.n_users else None
-    events = clean_events(table, dataset.item_ids, known)
-    users = events["user_id"].unique().sort()
-    new_users = users.filter(dense_lookup(users, dataset.user_ids).is_null()) if known is not None else users
-    user_ids = join_ids(dataset.user_ids, new_users)
-    dense = dense_events(events, user_ids, dataset.item_ids)
-    fresh = dense.join(dataset.interactions, on=["user", "item"], how="anti", maintain_order="left")
-    repeated = np.zeros(table.height, dtype=bool)
-    repeated[dense["row"].to_numpy()] = True
-    repeated[fresh["row"].to_numpy()] = False
-    table.reject("duplicate event", pl.Series(repeated))
+    events, user_ids, _ = build_events(table, dataset.item_ids, dataset.user_ids)
+    fresh = events.join(dataset.interactions, on=["user", "item"], how="anti", maintain_order="left")
+    reject_rows(table, events["row"].filter(~events["row"].is_in(fresh["row"].implode())), "duplicate event")
     table.bad_rows.report(strict=strict)
     merged = pl.concat([dataset.interactions, fresh.drop("row")], how="diagonal_relaxed")
     return replace(
