@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             f"{path} could not be written: {error.strerror or error}. Free space or choose a writable folder."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where the folder itself is a file, there is nothing to remove and the error above says so.
+        with suppress(NotADirectoryError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: Any) -> None:

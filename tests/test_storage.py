@@ -71,6 +71,8 @@ def test_folder_that_cannot_exist_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoredFileError, match="could not be written"):
         write_artefact(tmp_path / "file" / "model", "thing", "f0", lambda folder: None)
+    with pytest.raises(StoredFileError, match="could not be written"):
+        write_json(tmp_path / "file" / "a.json", 1)
 
 
 @given(plain)

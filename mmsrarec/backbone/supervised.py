@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset as ArrowDataset
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from mmsrarec.backbone.forward import whole_inputs
@@ -143,6 +143,7 @@ def supervised_tune(
             data_collator=_collate_indices,
             callbacks=[log],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last_checkpoint(workdir))
     return log.steps
 

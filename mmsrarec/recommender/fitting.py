@@ -5,6 +5,7 @@ alignment → summarizer → keywords → sequence_model → similar_users → r
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector, save_projector, supervised_tune
-from mmsrarec.data import Dataset, Histories, sample_negatives
+from mmsrarec.data import Dataset, Histories, ItemContent, sample_negatives
 from mmsrarec.errors import InputError
 from mmsrarec.progress import logger, track
 from mmsrarec.rank import FEATURES, BlendRanker
@@ -90,6 +91,7 @@ class Fit:
 
     def run(self, workspace: Workspace) -> Components:
         """Run or skip every stage and return the fitted parts."""
+        self._logs = workspace.folder / "logs"
         settings, preset = self.settings, self.settings.preset
         catalogue_print = fingerprint([content.key for content in track(self.contents, "hashing items")])
         data_print = fingerprint(catalogue_print, _prints(self.histories), _prints(self.validation_histories))
@@ -109,7 +111,9 @@ class Fit:
                 lambda folder: load_projector(self.backbone, folder / "projector"),
             )
         summarizer = self._summarizer()
-        summarizer_print = fingerprint(summarizer.settings_fingerprint, catalogue_print, settings.seed)
+        summarizer_print = fingerprint(
+            summarizer.settings_fingerprint, catalogue_print, preset.held_out_items, settings.seed
+        )
         summarizer = workspace.stage(
             "summarizer",
             summarizer_print,
@@ -187,8 +191,29 @@ class Fit:
         )
 
     def _fit_summarizer(self, summarizer: Summarizer, folder: Path) -> None:
-        summarizer.fit(self.contents, workdir=folder / CHECKPOINT, seed=self.settings.seed)
+        training, held_out = self._hold_out_items()
+        checkpoint = folder / CHECKPOINT
+        summarizer.fit(training, workdir=checkpoint, seed=self.settings.seed)
         summarizer.save(folder / "model")
+        if held_out:
+            with atomic_path(folder / "held_out_rewards.parquet") as temporary:
+                summarizer.evaluate(held_out).write_parquet(temporary)
+        self._keep_logs(checkpoint, "summarizer")
+
+    def _hold_out_items(self) -> tuple[list[ItemContent], list[ItemContent]]:
+        """Set seeded items aside that rewards are measured on; never more than a fifth of the catalogue."""
+        order = np.random.default_rng(self.settings.seed).permutation(len(self.contents))
+        count = min(self.settings.preset.held_out_items, len(self.contents) // 5)
+        held_out = set(order[:count].tolist())
+        training = [content for item, content in enumerate(self.contents) if item not in held_out]
+        return training, [self.contents[item] for item in sorted(held_out)]
+
+    def _keep_logs(self, checkpoint: Path, stage: str) -> None:
+        """Copy the logs of training beside the stages: they hold times, which artefacts must not."""
+        for path in sorted(checkpoint.rglob("*.jsonl")):
+            name = "-".join([stage, *path.relative_to(checkpoint).with_suffix("").parts])
+            with atomic_path(self._logs / f"{name}.jsonl") as temporary:
+                shutil.copyfile(path, temporary)
 
     def _load_summarizer(self, folder: Path) -> Summarizer:
         return Summarizer.load(folder / "model", backbone=self.backbone, encoder=self.encoder)
@@ -271,6 +296,7 @@ class Fit:
             description="tuning the ranker",
         )
         self.backbone.save_adapter(RANK_ADAPTER, folder / "adapter")
+        self._keep_logs(folder / CHECKPOINT, "ranker")
 
     def _load_ranker(self, folder: Path) -> None:
         if RANK_ADAPTER in self.backbone.adapters:

@@ -154,7 +154,9 @@ def _keywords_frame(parts: Components) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "item_id": parts.catalogue.item_ids,
-            "keywords": pl.Series([list(words) for words in parts.retrieval.keywords], dtype=pl.List(pl.String)),
+            "keywords": pl.Series(
+                [list(words) for words in parts.retrieval.keywords], dtype=pl.List(pl.String)
+            ),
             "training_events": pl.Series(parts.popularity, dtype=pl.Int64),
         }
     )
@@ -162,7 +164,10 @@ def _keywords_frame(parts: Components) -> pl.DataFrame:
 
 def _without_interactions(catalogue: Dataset) -> Dataset:
     return replace(
-        catalogue, interactions=catalogue.interactions.clear(), user_ids=catalogue.user_ids.clear(), bad_rows=BadRows()
+        catalogue,
+        interactions=catalogue.interactions.clear(),
+        user_ids=catalogue.user_ids.clear(),
+        bad_rows=BadRows(),
     )
 
 

@@ -21,6 +21,8 @@ class Preset:
         Items of the summarizer's supervised warm start; small models need one, 0 skips it.
     grpo_steps
         Optimizer steps of GRPO; 0 leaves the summarizer as the warm start made it.
+    held_out_items
+        Items that the summarizer does not learn from and whose rewards are measured before and after.
     sequence_epochs
         Most passes of the sequence model; it stops early on validation.
     tune_examples
@@ -35,6 +37,7 @@ class Preset:
     align_epochs: int
     warm_start_items: int
     grpo_steps: int
+    held_out_items: int
     sequence_epochs: int
     tune_examples: int
     blend_users: int
@@ -53,6 +56,7 @@ PRESETS = {
         align_epochs=0,
         warm_start_items=40,
         grpo_steps=4,
+        held_out_items=0,
         sequence_epochs=40,
         tune_examples=64,
         blend_users=12,
@@ -63,6 +67,7 @@ PRESETS = {
         align_epochs=1,
         warm_start_items=200,
         grpo_steps=16,
+        held_out_items=48,
         sequence_epochs=40,
         tune_examples=320,
         blend_users=40,
@@ -73,6 +78,7 @@ PRESETS = {
         align_epochs=2,
         warm_start_items=1000,
         grpo_steps=300,
+        held_out_items=200,
         sequence_epochs=100,
         tune_examples=20_000,
         blend_users=500,

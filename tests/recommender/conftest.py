@@ -13,6 +13,7 @@ TINY = Preset(
     align_epochs=0,
     warm_start_items=4,
     grpo_steps=1,
+    held_out_items=4,
     sequence_epochs=2,
     tune_examples=8,
     blend_users=4,

@@ -32,7 +32,9 @@ def test_second_identical_fit_does_nothing_and_says_so(
     assert again.predict(users=[user], items=[item]) == fitted.predict(users=[user], items=[item])
 
 
-def test_a_changed_parameter_makes_what_depends_on_it(fitted: Recommender, parameters: dict, parts, workdir) -> None:
+def test_a_changed_parameter_makes_what_depends_on_it(
+    fitted: Recommender, parameters: dict, parts, workdir
+) -> None:
     changed = Recommender(**{**parameters, "similar_users": 1}).fit(parts[0], parts[1], workdir=workdir)
     assert list(changed.stages_made_) == ["ranker", "blend"]
     back = Recommender(**parameters).fit(parts[0], parts[1], workdir=workdir)

@@ -76,7 +76,9 @@ def test_explanation_agrees_with_recommendation_and_prediction(fitted: Recommend
     assert why.candidate.item_id == first["item_id"]
     assert why.rank == 1
     assert why.score == pytest.approx(first["score"], abs=1e-6)
-    assert why.probability == pytest.approx(fitted.predict(users=[user], items=[first["item_id"]])[0], abs=1e-5)
+    assert why.probability == pytest.approx(
+        fitted.predict(users=[user], items=[first["item_id"]])[0], abs=1e-5
+    )
     history = parts[0].item_ids[parts[0].histories()[0][-5:].tolist()].to_list()
     shown = [item.item_id for item in why.history]
     assert shown == history[-len(shown) :]
@@ -156,16 +158,25 @@ def test_bad_data_is_named_by_fit(catalogue: Dataset) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda r, i: r.predict(users=["nobody"], items=i[:1]), "users holds ids that were not in the training data"),
+        (
+            lambda r, i: r.predict(users=["nobody"], items=i[:1]),
+            "users holds ids that were not in the training data",
+        ),
         (lambda r, i: r.predict(histories=[["no item"]], items=i[:1]), "no item"),
         (lambda r, i: r.predict(histories=[[]], items=["no item"]), "no item"),
         (lambda r, i: r.predict(histories=[[]], items=i[:2]), "items must have one entry for each of the 1"),
         (lambda r, i: r.predict(items=i[:1]), "give either users="),
         (lambda r, i: r.predict(users="ab", items=i[:1]), "users must be a list, got the string 'ab'"),
         (lambda r, i: r.recommend(histories=[[]], k=0), "k must be a whole number of 1 or more, got 0"),
-        (lambda r, i: r.recommend(histories=[[]], k=10_000), "k must be at most 40, the size of the catalogue"),
+        (
+            lambda r, i: r.recommend(histories=[[]], k=10_000),
+            "k must be at most 40, the size of the catalogue",
+        ),
         (lambda r, i: r.recommend(histories=[[]], k=1, allow=["no item"]), "no item"),
-        (lambda r, i: r.recommend(histories=[[]], k=1, exclude_seen="yes"), "exclude_seen must be True or False"),
+        (
+            lambda r, i: r.recommend(histories=[[]], k=1, exclude_seen="yes"),
+            "exclude_seen must be True or False",
+        ),
         (lambda r, i: r.explain(), "give either users="),
         (lambda r, i: r.search("x", k=0), "k must be a whole number"),
     ],
