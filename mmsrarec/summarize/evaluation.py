@@ -1,0 +1,95 @@
+"""How good keywords are, and whether they cheat: rewards and the signs of reward hacking, as means over items.
+
+Stands beside the summarizer; what GRPO gained is the difference of two of these rows on items it never saw.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmsrarec.data import ItemContent
+from mmsrarec.summarize.keywords import ParsedAnswer, keyword_key
+from mmsrarec.summarize.rewards import KeywordScorer
+from mmsrarec.summarize.targets import phrases
+
+__all__ = ["copies_title", "measure"]
+
+
+def copies_title(keywords: Sequence[str], title: str) -> bool:
+    """Whether keywords do little more than repeat the title.
+
+    Parameters
+    ----------
+    keywords
+        Keywords of an item.
+    title
+        Its title.
+
+    Returns
+    -------
+    bool
+        ``True`` if more than half of the keywords hold no word that is not in the title.
+
+    Examples
+    --------
+    >>> copies_title(["toy", "toy story"], "Toy Story (1995)")
+    True
+    >>> copies_title(["toy", "cowboy", "friendship"], "Toy Story (1995)")
+    False
+    """
+    words = {word for phrase in phrases(title) for word in keyword_key(phrase).split()}
+    copied = [set(keyword_key(keyword).split()) <= words for keyword in keywords]
+    return bool(copied) and sum(copied) * 2 > len(copied)
+
+
+def measure(
+    answers: Sequence[ParsedAnswer], contents: Sequence[ItemContent], scorer: KeywordScorer
+) -> dict[str, float]:
+    """Return the mean rewards of answers, and the signs of reward hacking.
+
+    Parameters
+    ----------
+    answers
+        One answer an item, 1 or more.
+    contents
+        The items.
+    scorer
+        Computes the rewards.
+
+    Returns
+    -------
+    dict
+        ``items``; means ``information``, ``reconstruction``, ``length``, ``total``; and shares: ``repaired`` answers;
+        ``copied_title`` (see :func:`copies_title`); ``repeats``, of all written keywords those that repeat another of
+        their answer; ``most_common_list``, of all items those whose keywords are the most frequent list; and
+        ``most_common_keyword``, of all items those that hold the most frequent keyword.
+    """
+    reward = scorer.score(
+        [answer.keywords for answer in answers],
+        [answer.written for answer in answers],
+        [content.text for content in contents],
+    )
+    means = {
+        name: float(getattr(reward, name).double().mean())
+        for name in ("information", "reconstruction", "length", "total")
+    }
+    written = sum(answer.written for answer in answers)
+    lists = Counter(frozenset(map(keyword_key, answer.keywords)) for answer in answers)
+    single = Counter(key for keys, count in lists.items() for key in keys for _ in range(count))
+    copied = [
+        copies_title(answer.keywords, content.title)
+        for answer, content in zip(answers, contents, strict=True)
+    ]
+    kept = sum(len(answer.keywords) for answer in answers)
+    return {
+        "items": float(len(answers)),
+        **means,
+        "repaired": float(np.mean([answer.repaired for answer in answers])),
+        "copied_title": float(np.mean(copied)),
+        "repeats": (written - kept) / written if written else 0.0,
+        "most_common_list": max(lists.values()) / len(answers),
+        "most_common_keyword": max(single.values(), default=0) / len(answers),
+    }

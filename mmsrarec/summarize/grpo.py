@@ -1,0 +1,367 @@
+"""Reinforcement learning of the summarizer: TRL's GRPOTrainer over the image and the text prompts.
+
+Stands after the warm start. Nothing of the algorithm is rewritten here: this module gives TRL the prompts in
+the backbone's own wording, the three rewards, and a log; and it leaves the model as it found it, but for the
+adapter. The reference model of the reconstruction reward is the backbone with its adapter off, in the same
+memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset as ArrowDataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from mmsrarec.backbone import Backbone, Prompt
+from mmsrarec.backbone.supervised import last_checkpoint
+from mmsrarec.progress import Ticker, ticker
+from mmsrarec.storage import atomic_path
+from mmsrarec.summarize.keywords import ParsedAnswer
+from mmsrarec.summarize.rewards import KeywordScorer, ScoredBatch, answer_parser, reward_functions
+
+__all__ = [
+    "POLICY",
+    "REFERENCE",
+    "PolicyPrompt",
+    "RewardLog",
+    "grpo_config",
+    "order_prompts",
+    "read_log",
+    "train_policy",
+]
+
+POLICY = "default"
+"""Name of the adapter in training: TRL copies the one of this name, PEFT's own default, for the KL term."""
+
+REFERENCE = "ref"
+"""Name that TRL gives to that copy."""
+
+_LOGGED = {
+    "information": "rewards/information_reward/mean",
+    "reconstruction": "rewards/reconstruction_reward/mean",
+    "length": "rewards/length_reward/mean",
+    "total": "reward",
+    "spread": "reward_std",
+    "groups_without_spread": "frac_reward_zero_std",
+    "kl": "kl",
+    "entropy": "entropy",
+    "answer_tokens": "completions/mean_length",
+    "cut_short": "completions/clipped_ratio",
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "seconds": "step_time",
+}
+
+
+@dataclass(frozen=True)
+class PolicyPrompt:
+    """One prompt of the policy, and the text that its answer is rewarded against.
+
+    Attributes
+    ----------
+    prompt
+        The image prompt or the text prompt of an item.
+    text
+        The item's whole text.
+    """
+
+    prompt: Prompt
+    text: str
+
+
+def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: int, cpu: bool) -> GRPOConfig:
+    """Return the configuration for a quick run, used where the user gives none.
+
+    Every optimizer step takes one micro-batch of text prompts and one of image prompts, each of four prompts
+    with four answers, so that both modalities have a say in every update.
+
+    Parameters
+    ----------
+    workdir
+        Where checkpoints go.
+    steps
+        Optimizer steps, 1 or more.
+    answer_tokens
+        Longest answer.
+    seed
+        Of sampling.
+    cpu
+        Whether the model is on the CPU; the precision is then float32.
+    """
+    return GRPOConfig(
+        output_dir=str(workdir),
+        max_steps=steps,
+        per_device_train_batch_size=16,
+        gradient_accumulation_steps=2,
+        steps_per_generation=1,
+        num_generations=4,
+        max_completion_length=answer_tokens,
+        temperature=1.0,
+        learning_rate=2e-4,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=2,
+        max_grad_norm=1.0,
+        beta=0.0,
+        gradient_checkpointing=not cpu,
+        bf16=not cpu,
+        use_cpu=cpu,
+        save_steps=2,
+        seed=seed,
+    )
+
+
+# What the prompts below and a resumable run need of the trainer, whatever the user's own configuration says.
+_REQUIRED: dict[str, Any] = {
+    "logging_steps": 1,
+    "save_strategy": "steps",
+    "save_total_limit": 1,
+    "disable_tqdm": True,
+    "report_to": [],
+    "push_to_hub": False,
+    "remove_unused_columns": False,
+    "shuffle_dataset": False,
+    "dataloader_pin_memory": False,
+}
+
+
+def order_prompts(
+    text_prompts: Sequence[PolicyPrompt],
+    image_prompts: Sequence[PolicyPrompt],
+    *,
+    block: int,
+    blocks: int,
+    seed: int,
+) -> list[PolicyPrompt]:
+    """Put prompts in the order in which the trainer takes them: blocks of one modality, taking turns.
+
+    Prompts of one modality are of like length and all or none of them hold a picture, so no batch is padded
+    or mixed. Each modality is walked through in random order, again from the start when it is used up.
+
+    Parameters
+    ----------
+    text_prompts, image_prompts
+        Prompts of each modality; one of them may be empty.
+    block
+        Prompts that are generated for together.
+    blocks
+        How many blocks training takes.
+    seed
+        Of the order.
+
+    Returns
+    -------
+    list of PolicyPrompt
+        ``block * blocks`` prompts.
+    """
+    pools = [list(prompts) for prompts in (text_prompts, image_prompts) if len(prompts)]
+    generator = np.random.default_rng(seed)
+    endless = [_endlessly(pool, generator) for pool in pools]
+    return [next(endless[turn % len(endless)]) for turn in range(blocks) for _ in range(block)]
+
+
+def _endlessly(pool: list[PolicyPrompt], generator: np.random.Generator) -> Iterator[PolicyPrompt]:
+    while True:
+        for index in generator.permutation(len(pool)):
+            yield pool[index]
+
+
+def train_policy(
+    backbone: Backbone,
+    text_prompts: Sequence[PolicyPrompt],
+    image_prompts: Sequence[PolicyPrompt],
+    scorer: KeywordScorer,
+    *,
+    config: GRPOConfig,
+    workdir: str | Path,
+    limit: int,
+    seed: int,
+) -> list[dict[str, float]]:
+    """Train the adapter :data:`POLICY` by GRPO; a run that was interrupted goes on from its last checkpoint.
+
+    Parameters
+    ----------
+    backbone
+        Holds the model and the adapter named :data:`POLICY`, whose weights are changed.
+    text_prompts, image_prompts
+        What the policy is asked; at least one of them is not empty.
+    scorer
+        Gives the rewards and their weights.
+    config
+        TRL's own configuration; its folder and the settings that resuming needs are replaced.
+    workdir
+        For checkpoints and ``rewards.jsonl``.
+    limit
+        Most keywords of an answer that are read.
+    seed
+        Of the order of prompts.
+
+    Returns
+    -------
+    list of dict
+        One entry a step: the mean of each reward and of the total, their spread, the share of groups without
+        spread (from which nothing is learned), the share of repaired answers, KL where there is one, seconds.
+    """
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    config, blocks = _settle(config, workdir, scorer, len(text_prompts) + len(image_prompts))
+    block = config.generation_batch_size // config.num_generations
+    prompts = order_prompts(text_prompts, image_prompts, block=block, blocks=blocks, seed=seed)
+    with ticker("learning from rewards") as progress, _left_as_found(backbone):
+        log = RewardLog(workdir / "rewards.jsonl", progress)
+        with backbone.train_adapter(POLICY) as model:
+            parse = answer_parser(limit, config.max_completion_length, backbone.stop_ids)
+            batch = ScoredBatch(scorer, parse, log.observe)
+            trainer = GRPOTrainer(
+                model=model,
+                reward_funcs=reward_functions(batch),
+                args=config,
+                train_dataset=_as_dataset(backbone, prompts),
+                processing_class=backbone.processor,
+                callbacks=[log],
+            )
+            # It would print every log as a Python dictionary; the reward log above is the one that is shown.
+            trainer.remove_callback(PrinterCallback)
+            trainer.train(resume_from_checkpoint=last_checkpoint(workdir))
+    return log.steps
+
+
+def _settle(config: GRPOConfig, workdir: Path, scorer: KeywordScorer, prompts: int) -> tuple[GRPOConfig, int]:
+    """Return the configuration with what resuming needs, its steps counted, and the number of prompt blocks."""
+    block = config.generation_batch_size // config.num_generations
+    micro_steps_of_block = config.steps_per_generation * config.num_iterations
+    steps = config.max_steps
+    if steps <= 0:
+        micro_steps = max(prompts // block, 1) * micro_steps_of_block * config.num_train_epochs
+        steps = max(int(micro_steps // config.gradient_accumulation_steps), 1)
+    blocks = -(-steps * config.gradient_accumulation_steps // micro_steps_of_block)
+    settled = replace(
+        config,
+        **_REQUIRED,
+        output_dir=str(workdir),
+        max_steps=steps,
+        reward_weights=list(scorer.settings.weights),
+        # Derived from steps_per_generation once more; TRL refuses to be given both.
+        generation_batch_size=None,
+    )
+    return settled, blocks
+
+
+def _as_dataset(backbone: Backbone, prompts: Sequence[PolicyPrompt]) -> ArrowDataset:
+    """Give prompts to TRL as conversations; pictures are opened only when their batch comes."""
+    by_row = [(_conversation(backbone, entry.prompt), entry) for entry in prompts]
+
+    def read(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        chosen = [by_row[row] for row in batch["row"]]
+        columns: dict[str, list[Any]] = {
+            "prompt": [conversation for conversation, _ in chosen],
+            "text": [entry.text for _, entry in chosen],
+        }
+        if backbone.has_images:
+            columns["images"] = [[picture.load() for picture in entry.prompt.pictures] for _, entry in chosen]
+        return columns
+
+    return ArrowDataset.from_dict({"row": list(range(len(prompts)))}).with_transform(read)
+
+
+def _conversation(backbone: Backbone, prompt: Prompt) -> list[dict[str, Any]]:
+    """Return a prompt as the messages that the backbone itself would render, item text neutralized."""
+    prompt = backbone.without_pictures(prompt)
+    if not backbone.has_images:
+        return [{"role": "user", "content": backbone.chat.neutralize(prompt.text)}]
+    parts = [
+        {"type": "text", "text": backbone.chat.neutralize(part)}
+        if isinstance(part, str)
+        else {"type": "image"}
+        for part in prompt.content
+    ]
+    return [{"role": "user", "content": parts}]
+
+
+@contextmanager
+def _left_as_found(backbone: Backbone) -> Iterator[None]:
+    """Undo what a trainer changes on the base model: its forward, its generation settings, its pad token."""
+    base, generation, text = backbone.hf, backbone.hf.generation_config, backbone.hf.config.get_text_config()
+    forward = base.__dict__.get("forward")
+    kept = [
+        (settings, name, getattr(settings, name, None))
+        for settings, name in (
+            (generation, "eos_token_id"),
+            (generation, "pad_token_id"),
+            (text, "pad_token_id"),
+        )
+    ]
+    padding_side = backbone.tokenizer.padding_side
+    # The trainer generates with padding on the left whatever the tokenizer says, but its image inputs are padded
+    # by the processor, and both must agree.
+    backbone.tokenizer.padding_side = "left"
+    generation.eos_token_id = backbone.stop_ids
+    try:
+        yield
+    finally:
+        for settings, name, value in kept:
+            setattr(settings, name, value)
+        backbone.tokenizer.padding_side = padding_side
+        base.__dict__.pop("forward", None)
+        if forward is not None:
+            base.forward = forward
+
+
+class RewardLog(TrainerCallback):
+    """Shows each step of GRPO and appends its rewards to a JSON Lines file.
+
+    Parameters
+    ----------
+    path
+        The file. A resumed run forgets the steps after its checkpoint, so each step stands there once.
+    progress
+        Advanced by one a step, and shown once more while a step is still being rewarded.
+    """
+
+    def __init__(self, path: Path, progress: Ticker) -> None:
+        self._path = path
+        self._progress = progress
+        self._repaired: list[bool] = []
+        self.steps: list[dict[str, float]] = read_log(path)
+
+    def observe(self, answers: Sequence[ParsedAnswer]) -> None:
+        """Count the answers of one batch that had to be repaired."""
+        self._repaired += [answer.repaired for answer in answers]
+        self._progress.advance(0, "(rewarding answers)")
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Start the progress at the checkpoint's step."""
+        self._progress.set_total(state.max_steps, state.global_step)
+        self.steps = [step for step in self.steps if step["step"] <= state.global_step]
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Show that a micro-batch is done."""
+        self._progress.advance(0, "(updating)")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+        """Keep the rewards of one step."""
+        if logs is None or "reward" not in logs:
+            return
+        entry: dict[str, float] = {"step": state.global_step}
+        entry |= {name: float(logs[key]) for name, key in _LOGGED.items() if logs.get(key) is not None}
+        entry["repaired"] = float(np.mean(self._repaired)) if self._repaired else 0.0
+        self._repaired = []
+        self.steps.append(entry)
+        with atomic_path(self._path) as temporary:
+            temporary.write_text("".join(json.dumps(step) + "\n" for step in self.steps), "utf-8")
+        self._progress.advance(1, f"reward {entry['total']:.3f}")
+
+
+def read_log(path: str | Path) -> list[dict[str, float]]:
+    """Read a JSON Lines log of training, one entry a step; empty if there is no file."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

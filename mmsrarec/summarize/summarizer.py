@@ -1,0 +1,477 @@
+"""The summarizer: item contents in, keywords out, and how it is trained, measured, saved and loaded.
+
+First stage of the method. Stands between the backbone and everything that works on keywords; the parts it
+puts together lie beside it (prompts, parsing, warm start, rewards, GRPO, table).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from trl import GRPOConfig, SFTConfig
+
+from mmsrarec.backbone import Backbone, SentenceEncoder
+from mmsrarec.data import ItemContent
+from mmsrarec.errors import InputError, StoredFileError
+from mmsrarec.progress import logger, ticker
+from mmsrarec.storage import fingerprint, read_artefact, read_json, write_artefact, write_json
+from mmsrarec.summarize.answers import ItemAnswers, answer_items
+from mmsrarec.summarize.evaluation import measure
+from mmsrarec.summarize.keywords import ParsedAnswer, merge_keywords
+from mmsrarec.summarize.prompts import template_fingerprint
+from mmsrarec.summarize.rewards import KeywordScorer, Reconstruction, RewardSettings
+from mmsrarec.summarize.table import KeywordRow, KeywordTable
+from mmsrarec.summarize.training import TrainedAdapters, TrainingPlan, train_adapters
+
+__all__ = ["Summarizer"]
+
+ADAPTER = "summarize"
+_MEASURED = "summarize_measured"
+_KIND = "summarizer"
+_STORED = (
+    "max_keywords",
+    "warm_start_items",
+    "grpo_steps",
+    "reward_weights",
+    "reconstruction",
+    "text_tokens",
+    "answer_tokens",
+)
+
+
+class Summarizer:
+    """Writes each item's keywords with a language model, and learns to write better ones.
+
+    An item's picture and its text are summarized apart, by two prompts, and merged
+    (:func:`~mmsrarec.summarize.merge_keywords`), so that neither modality is ignored. Training has two steps,
+    both of one LoRA adapter: a supervised warm start on keywords extracted from the catalogue's text, and GRPO
+    on three verifiable rewards. Either may be switched off; without both, the bare backbone is asked.
+
+    Parameters
+    ----------
+    backbone
+        The language model.
+    encoder
+        The sentence encoder of the information reward.
+    max_keywords
+        Most keywords of an item, 1 or more.
+    warm_start_items
+        Items of the warm start; 0 goes without. Small models need it, large ones do not.
+    grpo_steps
+        Optimizer steps of GRPO where `grpo` is ``None``; 0 goes without.
+    grpo
+        TRL's own configuration of GRPO; ``None`` takes one for a quick run.
+    warm_start
+        TRL's own configuration of the warm start; ``None`` takes one for a quick run.
+    lora
+        PEFT's own configuration of the adapter; ``None``: rank 8 on every linear layer of the language model.
+    reward_weights
+        α, β, γ of information, reconstruction and length.
+    reconstruction
+        Form of the reconstruction reward: ``"nll"``, ``"clipped"``, or the paper's ``"perplexity"``.
+    text_tokens
+        Budget of an item's text in the prompt, in tokens.
+    answer_tokens
+        Longest answer of one prompt, in tokens.
+
+    Attributes
+    ----------
+    warm_start_log_
+        Loss and learning rate of each step of the warm start.
+    reward_log_
+        Rewards of each step of GRPO, as :func:`mmsrarec.summarize.grpo.train_policy` returns them.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> from mmsrarec.data import ItemContent
+    >>> from mmsrarec.testing import tiny_llama
+    >>> summarizer = Summarizer(
+    ...     backbone=Backbone.load(tiny_llama()), encoder=None, warm_start_items=0, grpo_steps=0
+    ... )
+    >>> (keywords,) = summarizer.summarize([ItemContent("Red mug")], KeywordTable(None))
+    >>> len(keywords) <= 8
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        encoder: SentenceEncoder | None,
+        max_keywords: int = 8,
+        warm_start_items: int = 200,
+        grpo_steps: int = 16,
+        grpo: GRPOConfig | None = None,
+        warm_start: SFTConfig | None = None,
+        lora: LoraConfig | None = None,
+        reward_weights: tuple[float, float, float] = (1.0, 1.0, 0.02),
+        reconstruction: Reconstruction = "nll",
+        text_tokens: int = 64,
+        answer_tokens: int = 24,
+    ) -> None:
+        for name, value, least in (
+            ("max_keywords", max_keywords, 1),
+            ("warm_start_items", warm_start_items, 0),
+            ("grpo_steps", grpo_steps, 0),
+            ("text_tokens", text_tokens, 1),
+            ("answer_tokens", answer_tokens, 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(f"{name} must be a whole number of {least} or more, got {value!r}.")
+        if len(reward_weights) != 3:
+            raise InputError(f"reward_weights must be three numbers, got {reward_weights!r}.")
+        self.backbone = backbone
+        self.encoder = encoder
+        self.max_keywords = max_keywords
+        self.warm_start_items = warm_start_items
+        self.grpo_steps = grpo_steps
+        self.grpo = grpo
+        self.warm_start = warm_start
+        self.lora = lora
+        self.reward_weights = reward_weights
+        self.reconstruction = reconstruction
+        self.text_tokens = text_tokens
+        self.answer_tokens = answer_tokens
+        self._rewards = RewardSettings(*reward_weights, form=reconstruction)
+        self._trained: TrainedAdapters | None = None
+
+    def fit(self, contents: Sequence[ItemContent], *, workdir: str | Path, seed: int = 0) -> Summarizer:
+        """Train the adapter on a catalogue; a fit that was interrupted goes on where it was.
+
+        Parameters
+        ----------
+        contents
+            The items to learn from; keep some out to measure with :meth:`evaluate`.
+        workdir
+            For finished adapters, checkpoints and logs. A second fit of the same settings, items and seed
+            finds its result there.
+        seed
+            Of the choice of items, of the adapter's first weights and of sampling: same seed, same result.
+
+        Returns
+        -------
+        Summarizer
+            Itself, with the trained adapter on the backbone.
+
+        Raises
+        ------
+        InputError
+            If `contents` is empty or holds no text at all.
+        """
+        if not contents:
+            raise InputError("contents must hold at least one item to learn from, got none.")
+        self._drop_adapter()
+        made_from = fingerprint(self.settings_fingerprint, [content.key for content in contents], seed)
+        trained = train_adapters(
+            self.backbone,
+            self._scorer(),
+            contents,
+            self._plan(),
+            workdir=workdir,
+            made_from=made_from,
+            seed=seed,
+        )
+        self._take(trained)
+        return self
+
+    def summarize(
+        self,
+        contents: Sequence[ItemContent],
+        table: KeywordTable,
+        *,
+        progress: str | None = "summarizing items",
+    ) -> list[tuple[str, ...]]:
+        """Return the keywords of items, asking the model only for those the table does not have.
+
+        Items are worked on in batches of like length; each batch is written as it comes, so a run that was
+        killed goes on with the next item. For an unchanged catalogue this is one look-up.
+
+        Parameters
+        ----------
+        contents
+            The items; equal contents are asked about once.
+        table
+            Where keywords are kept.
+        progress
+            What to call the work on the progress bar; ``None`` shows none.
+
+        Returns
+        -------
+        list of tuple of str
+            At most `max_keywords` keywords an item, in the order of `contents`.
+
+        Raises
+        ------
+        InputError
+            If this summarizer has training to do and was neither fitted nor loaded.
+        """
+        self._check_fitted()
+        made_by = self.fingerprint
+        known = table.get_many([content.key for content in contents], made_by=made_by)
+        missing = {content.key: content for content in contents if content.key not in known}
+        if missing:
+            with ticker(progress or "", len(missing)) as shown:
+                for answers in answer_items(
+                    self.backbone,
+                    list(missing.values()),
+                    adapter=self._adapter,
+                    text_tokens=self.text_tokens,
+                    answer_tokens=self.answer_tokens,
+                    limit=self.max_keywords,
+                ):
+                    rows = [self._row(item) for item in answers]
+                    table.put_many(rows, made_by=made_by)
+                    known.update((row.item_key, row) for row in rows)
+                    if progress is not None:
+                        shown.advance(len(rows))
+            repaired = sum(known[key].repaired for key in missing)
+            logger.info("summarized %d items, %d answers were repaired", len(missing), repaired)
+        return [known[content.key].keywords for content in contents]
+
+    def evaluate(self, contents: Sequence[ItemContent]) -> pl.DataFrame:
+        """Measure keywords without an adapter, after the warm start, and after GRPO.
+
+        Parameters
+        ----------
+        contents
+            Items with a text, best such that were not learned from.
+
+        Returns
+        -------
+        polars.DataFrame
+            One row for each of the steps (``stage``: ``"base"``, ``"warm_start"``, ``"grpo"``) and prompts (``prompt``:
+            ``"text"``, ``"image"``, and ``"merged"`` for the item's final keywords), with the columns of
+            :func:`mmsrarec.summarize.evaluation.measure`.
+
+        Raises
+        ------
+        InputError
+            If no item has a text.
+        """
+        contents = [content for content in contents if content.text]
+        if not contents:
+            raise InputError("contents must hold at least one item with a text to measure on, got none.")
+        self._check_fitted()
+        stages: dict[str, Path | None] = {"base": None}
+        if self._trained is not None:
+            stages |= self._trained.folders
+        rows = []
+        for stage, folder in stages.items():
+            if folder is not None:
+                self.backbone.load_adapter(_MEASURED, folder)
+            try:
+                rows += self._measure(contents, stage, None if folder is None else _MEASURED)
+            finally:
+                if folder is not None:
+                    self.backbone.remove_adapter(_MEASURED)
+        return pl.DataFrame(rows)
+
+    def _measure(
+        self, contents: Sequence[ItemContent], stage: str, adapter: str | None
+    ) -> list[dict[str, Any]]:
+        batches = answer_items(
+            self.backbone,
+            contents,
+            adapter=adapter,
+            text_tokens=self.text_tokens,
+            answer_tokens=self.answer_tokens,
+            limit=self.max_keywords,
+        )
+        items = []
+        with ticker(f"measuring keywords ({stage})", len(contents)) as shown:
+            for batch in batches:
+                items += batch
+                shown.advance(len(batch))
+        by_prompt: dict[str, list[tuple[ParsedAnswer, ItemContent]]] = {"text": [], "image": [], "merged": []}
+        for item in items:
+            merged = self._row(item).keywords
+            if item.text is not None:
+                by_prompt["text"].append((item.text, item.content))
+            if item.image is not None:
+                by_prompt["image"].append((item.image, item.content))
+            repaired = any(answer.repaired for answer in item.answers)
+            by_prompt["merged"].append((ParsedAnswer(merged, len(merged), repaired), item.content))
+        scorer = self._scorer()
+        return [
+            {"stage": stage, "prompt": prompt, **measure(*zip(*pairs, strict=True), scorer)}
+            for prompt, pairs in by_prompt.items()
+            if pairs
+        ]
+
+    def _row(self, item: ItemAnswers) -> KeywordRow:
+        image = item.image.keywords if item.image is not None else ()
+        text = item.text.keywords if item.text is not None else ()
+        return KeywordRow(
+            item.content.key,
+            image,
+            text,
+            merge_keywords(image, text, limit=self.max_keywords),
+            sum(answer.repaired for answer in item.answers),
+        )
+
+    @property
+    def settings_fingerprint(self) -> str:
+        """Hash of all that decides what :meth:`fit` makes of a catalogue and a seed."""
+        return fingerprint(
+            self._answer_settings(),
+            self.warm_start_items,
+            self.grpo_steps,
+            list(self.reward_weights),
+            self.reconstruction,
+            [_plain(config) for config in (self.grpo, self.warm_start, self.lora)],
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides an item's keywords: settings, wording, models and the adapter's weights."""
+        weights: dict[str, Any] = {}
+        if self._adapter is not None:
+            state = get_peft_model_state_dict(
+                self.backbone.model, adapter_name=ADAPTER, save_embedding_layers=False
+            )
+            weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in state.items()}
+        return fingerprint(self._answer_settings(), weights)
+
+    def _answer_settings(self) -> list[Any]:
+        return [
+            template_fingerprint(),
+            self.backbone.fingerprint,
+            None if self.encoder is None else self.encoder.fingerprint,
+            self.max_keywords,
+            self.text_tokens,
+            self.answer_tokens,
+        ]
+
+    def save(self, folder: str | Path) -> None:
+        """Write adapters (safetensors), settings and logs (JSON) as a folder that is whole or absent.
+
+        Raises
+        ------
+        InputError
+            If there is training to do and :meth:`fit` was not called.
+        StoredFileError
+            If `folder` exists and is something else, or cannot be written.
+        """
+        self._check_fitted()
+        trained = self._trained or TrainedAdapters()
+        settings = {name: getattr(self, name) for name in _STORED}
+        settings["steps"] = list(trained.folders)
+
+        def write(path: Path) -> None:
+            for step, adapter in trained.folders.items():
+                shutil.copytree(adapter, path / step)
+            write_json(path / "settings.json", settings)
+            write_json(path / "warm_start_log.json", trained.warm_start_log)
+            write_json(path / "reward_log.json", trained.reward_log)
+
+        details = {"fingerprint": self.fingerprint, "backbone": self.backbone.fingerprint}
+        write_artefact(folder, _KIND, self.settings_fingerprint, write, details)
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, backbone: Backbone, encoder: SentenceEncoder | None = None
+    ) -> Summarizer:
+        """Read a summarizer that :meth:`save` wrote, and put its adapter on the backbone.
+
+        Parameters
+        ----------
+        folder
+            The saved summarizer.
+        backbone
+            The model it was trained on; another one gives a warning.
+        encoder
+            The sentence encoder; needed to measure or to train again.
+
+        Raises
+        ------
+        StoredFileError
+            If the folder is not a saved summarizer, is damaged, or does not fit the backbone.
+        """
+        folder = Path(folder)
+        read_artefact(folder, _KIND)
+        settings = read_json(folder / "settings.json")
+        try:
+            steps = settings.pop("steps")
+            settings["reward_weights"] = tuple(settings["reward_weights"])
+            summarizer = cls(backbone=backbone, encoder=encoder, **settings)
+        except (AttributeError, KeyError, TypeError, InputError) as error:
+            raise StoredFileError(f"{folder / 'settings.json'} is damaged: {error}") from error
+        summarizer._drop_adapter()
+        summarizer._take(
+            TrainedAdapters(
+                {step: folder / step for step in steps},
+                read_json(folder / "warm_start_log.json"),
+                read_json(folder / "reward_log.json"),
+            )
+        )
+        return summarizer
+
+    @property
+    def _adapter(self) -> str | None:
+        return ADAPTER if self._trained is not None and self._trained.folders else None
+
+    def _take(self, trained: TrainedAdapters) -> None:
+        """Put the last trained adapter on the backbone."""
+        if trained.folders:
+            self.backbone.load_adapter(ADAPTER, list(trained.folders.values())[-1])
+        self._trained = trained
+        self.warm_start_log_ = trained.warm_start_log
+        self.reward_log_ = trained.reward_log
+
+    def _drop_adapter(self) -> None:
+        self._trained = None
+        if ADAPTER in self.backbone.adapters:
+            self.backbone.remove_adapter(ADAPTER)
+
+    def _check_fitted(self) -> None:
+        if self._trained is None and self._plan().learns:
+            raise InputError(
+                "the summarizer is not fitted; call fit(contents, workdir=...) first, or set warm_start_items=0 and "
+                "grpo_steps=0 to ask the bare backbone."
+            )
+
+    def _scorer(self) -> KeywordScorer:
+        if self.encoder is None:
+            raise InputError("encoder must be a SentenceEncoder to compute rewards, got None.")
+        return KeywordScorer(self.backbone, self.encoder, self._rewards)
+
+    def _plan(self) -> TrainingPlan:
+        return TrainingPlan(
+            warm_start_items=self.warm_start_items,
+            grpo_steps=self.grpo_steps,
+            grpo=self.grpo,
+            warm_start=self.warm_start,
+            lora=self.lora,
+            text_tokens=self.text_tokens,
+            answer_tokens=self.answer_tokens,
+            max_keywords=self.max_keywords,
+        )
+
+
+# Where a run writes, what it prints and how often it saves do not change what it learns.
+_INCIDENTAL = ("output_dir", "run_name", "project", "report_to", "disable_tqdm", "local_rank", "peft_version")
+_INCIDENTAL_PREFIXES = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_", "trackio_")
+
+
+def _plain(config: Any) -> str | None:
+    """Return a configuration of TRL or PEFT as text that is the same in any process."""
+    if config is None:
+        return None
+    settings = {
+        name: sorted(value) if isinstance(value, set) else value
+        for name, value in config.to_dict().items()
+        if name not in _INCIDENTAL and not name.startswith(_INCIDENTAL_PREFIXES)
+    }
+    return json.dumps(settings, sort_keys=True, default=str)

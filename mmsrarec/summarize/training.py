@@ -1,0 +1,254 @@
+"""The two training steps of a summarizer in one folder: warm start, then GRPO, each done once.
+
+Stands between :class:`~mmsrarec.summarize.Summarizer` and the modules that train. A finished step is an adapter
+folder that is whole or absent; an unfinished one has checkpoints; so a fit killed anywhere goes on from there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from peft import LoraConfig
+from trl import GRPOConfig, SFTConfig
+
+from mmsrarec.backbone import Backbone
+from mmsrarec.data import ItemContent
+from mmsrarec.errors import InputError, StoredFileError
+from mmsrarec.progress import logger
+from mmsrarec.storage import MANIFEST, read_json, write_json
+from mmsrarec.summarize.grpo import POLICY, REFERENCE, PolicyPrompt, grpo_config, read_log, train_policy
+from mmsrarec.summarize.prompts import image_prompt, text_prompt
+from mmsrarec.summarize.rewards import KeywordScorer
+from mmsrarec.summarize.targets import KeywordExtractor
+from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora, warm_start, warm_start_examples
+
+__all__ = ["GRPO", "WARM_START", "TrainedAdapters", "TrainingPlan", "policy_prompts", "train_adapters"]
+
+WARM_START, GRPO = "warm_start", "grpo"
+_MADE_FROM = "made_from.json"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What to train; see :class:`~mmsrarec.summarize.Summarizer` for each."""
+
+    warm_start_items: int
+    grpo_steps: int
+    grpo: GRPOConfig | None
+    warm_start: SFTConfig | None
+    lora: LoraConfig | None
+    text_tokens: int
+    answer_tokens: int
+    max_keywords: int
+
+    @property
+    def reinforces(self) -> bool:
+        """Whether there is a GRPO step."""
+        return self.grpo is not None or self.grpo_steps > 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train."""
+        return self.reinforces or self.warm_start_items > 0
+
+
+@dataclass
+class TrainedAdapters:
+    """What training left in its folder.
+
+    Attributes
+    ----------
+    folders
+        Adapter folder by step (``"warm_start"``, ``"grpo"``), in the order of training.
+    warm_start_log, reward_log
+        One entry a step.
+    """
+
+    folders: dict[str, Path] = field(default_factory=dict)
+    warm_start_log: list[dict[str, float]] = field(default_factory=list)
+    reward_log: list[dict[str, float]] = field(default_factory=list)
+
+
+def train_adapters(
+    backbone: Backbone,
+    scorer: KeywordScorer,
+    contents: Sequence[ItemContent],
+    plan: TrainingPlan,
+    *,
+    workdir: str | Path,
+    made_from: str,
+    seed: int,
+) -> TrainedAdapters:
+    """Run the steps that are not done yet.
+
+    Parameters
+    ----------
+    backbone
+        The model; no adapter is left on it.
+    scorer
+        The rewards of GRPO.
+    contents
+        The items to learn from.
+    plan
+        Sizes and configurations.
+    workdir
+        Where everything is kept. What another fit left there is removed.
+    made_from
+        Fingerprint of this fit.
+    seed
+        Of everything drawn.
+
+    Returns
+    -------
+    TrainedAdapters
+        Where the adapters are, and the logs.
+    """
+    workdir = _open_workdir(Path(workdir), made_from)
+    trained = TrainedAdapters()
+    if not plan.learns:
+        return trained
+    start = workdir / WARM_START
+    trained.warm_start_log = _warm_start(backbone, contents, plan, workdir, seed)
+    if plan.warm_start_items:
+        trained.folders[WARM_START] = start
+    if plan.reinforces:
+        trained.reward_log = _reinforce(backbone, scorer, contents, plan, workdir, seed)
+        trained.folders[GRPO] = workdir / GRPO
+    return trained
+
+
+def _open_workdir(workdir: Path, made_from: str) -> Path:
+    marker = workdir / _MADE_FROM
+    try:
+        same = read_json(marker) == made_from
+    except StoredFileError:
+        same = False
+    if not same:
+        for name in (WARM_START, GRPO):
+            for folder in (workdir / name, _run_folder(workdir, name)):
+                shutil.rmtree(folder, ignore_errors=True)
+        write_json(marker, made_from)
+    return workdir
+
+
+def _run_folder(workdir: Path, step: str) -> Path:
+    return workdir / f"{step}_run"
+
+
+def _is_done(folder: Path) -> bool:
+    return (folder / MANIFEST).exists()
+
+
+def _keep_logs_only(run: Path) -> None:
+    for path in run.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.suffix != ".jsonl":
+            path.unlink()
+
+
+def _warm_start(
+    backbone: Backbone, contents: Sequence[ItemContent], plan: TrainingPlan, workdir: Path, seed: int
+) -> list[dict[str, float]]:
+    folder, run = workdir / WARM_START, _run_folder(workdir, WARM_START)
+    if not _is_done(folder):
+        run.mkdir(exist_ok=True)
+        add_fresh_adapter(backbone, POLICY, plan.lora or language_lora(backbone), seed=seed)
+        try:
+            if plan.warm_start_items:
+                prompts, answers = warm_start_examples(
+                    contents,
+                    extractor=KeywordExtractor(contents),
+                    backbone=backbone,
+                    items=plan.warm_start_items,
+                    text_tokens=plan.text_tokens,
+                    seed=seed,
+                )
+                logger.info("warm start on %d examples of %d items", len(prompts), plan.warm_start_items)
+                warm_start(backbone, POLICY, prompts, answers, workdir=run, config=plan.warm_start, seed=seed)
+            backbone.save_adapter(POLICY, folder)
+        finally:
+            backbone.remove_adapter(POLICY)
+    _keep_logs_only(run)
+    return read_log(run / "steps.jsonl")
+
+
+def _reinforce(
+    backbone: Backbone,
+    scorer: KeywordScorer,
+    contents: Sequence[ItemContent],
+    plan: TrainingPlan,
+    workdir: Path,
+    seed: int,
+) -> list[dict[str, float]]:
+    folder, run = workdir / GRPO, _run_folder(workdir, GRPO)
+    if not _is_done(folder):
+        run.mkdir(exist_ok=True)
+        config = plan.grpo or grpo_config(
+            run,
+            steps=plan.grpo_steps,
+            answer_tokens=plan.answer_tokens,
+            seed=seed,
+            cpu=backbone.device.type == "cpu",
+        )
+        text_prompts, image_prompts = policy_prompts(backbone, contents, text_tokens=plan.text_tokens)
+        backbone.load_adapter(POLICY, workdir / WARM_START)
+        try:
+            train_policy(
+                backbone,
+                text_prompts,
+                image_prompts,
+                scorer,
+                config=config,
+                workdir=run,
+                limit=plan.max_keywords,
+                seed=seed,
+            )
+            backbone.save_adapter(POLICY, folder)
+        finally:
+            for name in (POLICY, REFERENCE):
+                if name in backbone.adapters:
+                    backbone.remove_adapter(name)
+    _keep_logs_only(run)
+    return read_log(run / "rewards.jsonl")
+
+
+def policy_prompts(
+    backbone: Backbone, contents: Sequence[ItemContent], *, text_tokens: int
+) -> tuple[list[PolicyPrompt], list[PolicyPrompt]]:
+    """Return what the policy is asked of each item that has a text to be rewarded against.
+
+    Parameters
+    ----------
+    backbone
+        Whose tokenizer counts the text's tokens; without an image side there are no image prompts.
+    contents
+        The items.
+    text_tokens
+        Budget of an item's text in its prompt.
+
+    Returns
+    -------
+    tuple
+        Text prompts and image prompts.
+
+    Raises
+    ------
+    InputError
+        If no item has a text.
+    """
+    text_prompts, image_prompts = [], []
+    for content in contents:
+        asked = text_prompt(content, backbone.tokenizer, text_tokens)
+        if asked is None:
+            continue
+        text_prompts.append(PolicyPrompt(asked, content.text))
+        pictured = image_prompt(content) if backbone.has_images else None
+        if pictured is not None:
+            image_prompts.append(PolicyPrompt(pictured, content.text))
+    if not text_prompts:
+        raise InputError("contents must hold a text to reward keywords against, got none; give titles.")
+    return text_prompts, image_prompts
