@@ -69,8 +69,10 @@ def next_item_loss(hidden: Tensor, targets: Tensor, embedding: Tensor, negatives
     """
     if negatives is None:
         return F.cross_entropy(hidden @ embedding.T, targets)
-    positive = (hidden * F.embedding(targets, embedding)).sum(dim=-1)  # (positions,)
-    scores = hidden @ F.embedding(negatives, embedding).T  # (positions, negatives)
+    # One lookup, because each one costs a gradient of the whole table.
+    rows = F.embedding(torch.cat([targets, negatives]), embedding)
+    positive = (hidden * rows[: len(targets)]).sum(dim=-1)  # (positions,)
+    scores = hidden @ rows[len(targets) :].T  # (positions, negatives)
     scores = scores.masked_fill(targets[:, None] == negatives, _SAME_ITEM)
     return (torch.logsumexp(torch.cat([positive[:, None], scores], dim=1), dim=1) - positive).mean()
 

@@ -1,0 +1,30 @@
+"""How good the recommendations are, measured the same way for every model.
+
+Stands above the recommender. :func:`evaluate` asks scorers about the same :class:`EvaluationCases`, under the paper's
+protocol (one positive among 20 negatives) and over the full catalogue, always beside :class:`Popularity` and
+:class:`ItemKNN`, and returns an :class:`EvaluationTable` with bootstrap intervals by user.
+"""
+
+from mmsrarec.evaluate.baselines import ItemKNN, Popularity
+from mmsrarec.evaluate.cases import EvaluationCases
+from mmsrarec.evaluate.evaluation import Scorer, evaluate
+from mmsrarec.evaluate.intervals import PairedTest, bootstrap_interval, paired_test
+from mmsrarec.evaluate.metrics import auc, hit_rate, mid_ranks, ndcg, reciprocal_rank
+from mmsrarec.evaluate.table import EvaluationTable
+
+__all__ = [
+    "EvaluationCases",
+    "EvaluationTable",
+    "ItemKNN",
+    "PairedTest",
+    "Popularity",
+    "Scorer",
+    "auc",
+    "bootstrap_interval",
+    "evaluate",
+    "hit_rate",
+    "mid_ranks",
+    "ndcg",
+    "paired_test",
+    "reciprocal_rank",
+]
