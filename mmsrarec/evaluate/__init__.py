@@ -10,6 +10,7 @@ from mmsrarec.evaluate.cases import EvaluationCases
 from mmsrarec.evaluate.evaluation import Scorer, evaluate
 from mmsrarec.evaluate.intervals import PairedTest, bootstrap_interval, paired_test
 from mmsrarec.evaluate.metrics import auc, hit_rate, mid_ranks, ndcg, reciprocal_rank
+from mmsrarec.evaluate.recommender_evaluation import evaluate_recommender
 from mmsrarec.evaluate.table import EvaluationTable
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "auc",
     "bootstrap_interval",
     "evaluate",
+    "evaluate_recommender",
     "hit_rate",
     "mid_ranks",
     "ndcg",

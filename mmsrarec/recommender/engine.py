@@ -7,18 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmsrarec.rank import (
-    BlendRanker,
-    CandidateSource,
-    FeatureBuilder,
-    MLLMRanker,
-    sequence_log_probability,
-)
+from mmsrarec.rank import BlendRanker, CandidateSource, FeatureBuilder, MLLMRanker
 from mmsrarec.retrieve import ContextBuilder, SequenceModel, UserContext
 
 __all__ = ["Engine", "Ranked"]
-
-_BELOW_CANDIDATES = 1e4
 
 
 @dataclass(frozen=True)
@@ -144,43 +136,6 @@ class Engine:
             for context, scores, mask in zip(contexts, sequence_scores, allowed, strict=True)
         ]
         return self._rank(histories, contexts, candidates, sequence_scores, exclude_users, progress)
-
-    def scores(
-        self, histories: Sequence[np.ndarray], candidates: np.ndarray | None, *, progress: str | None = None
-    ) -> np.ndarray:
-        """Score for evaluation, of people the model has not seen.
-
-        Parameters
-        ----------
-        histories
-            Dense item ids, oldest first, one array a user.
-        candidates
-            int (users, c) dense ids; ``None`` scores the whole catalogue: ranked candidates first, all
-            other items below them in the order of the sequence model.
-        progress
-            As in :meth:`rank`.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (users, c) or (users, n_items); higher ranks first.
-        """
-        if candidates is not None:
-            ranked = self.rank(histories, list(candidates), progress=progress)
-            rows = np.zeros(candidates.shape, np.float32)
-            for row, items, found in zip(rows, candidates, ranked, strict=True):
-                by_item = dict(zip(found.items.tolist(), found.scores.tolist(), strict=True))
-                row[:] = [by_item[int(item)] for item in items]
-            return rows
-        allowed = []
-        for history in histories:
-            mask = np.ones(self.n_items, bool)
-            mask[history] = False
-            allowed.append(mask)
-        full = sequence_log_probability(self.sequence_model.scores(histories)) - _BELOW_CANDIDATES
-        for row, found in zip(full, self.recommend(histories, allowed, k=0, progress=progress), strict=True):
-            row[found.items] = found.scores
-        return full.astype(np.float32)
 
     def features(
         self,
