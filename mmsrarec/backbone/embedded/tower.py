@@ -20,6 +20,9 @@ from mmsrarec.backbone.embedded.configuration import EfficientNetLiteConfig
 __all__ = ["EfficientNetLiteModel", "fold_batch_normalization"]
 
 BATCH_NORMALIZATION_EPSILON = 1e-3
+# Pictures that run at once on a CPU. The activations of more are too large for the allocator to reuse, and page
+# faults then cost as much as the convolutions: 35 ms a picture at 8, 19 ms at 2, one core.
+CPU_PIECE = 2
 
 
 class ConvolutionReLU6(nn.Conv2d):
@@ -114,11 +117,10 @@ class EfficientNetLiteModel(PreTrainedModel):
             to bottom; ``pooler_output`` (pictures, hidden_size), their mean; ``hidden_states``, a tuple of
             ``last_hidden_state`` alone, so that layer -1 is the only one to select.
         """
-        features = pixel_values.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        features = self.stem(features)
-        for block in self.blocks:
-            features = block(features)
-        features = self.head(features)  # (pictures, hidden_size, image_size / 32, image_size / 32)
+        pixel_values = pixel_values.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        pieces = pixel_values.split(CPU_PIECE) if pixel_values.device.type == "cpu" else (pixel_values,)
+        # (pictures, hidden_size, image_size / 32, image_size / 32)
+        features = torch.cat([self._features(piece) for piece in pieces])
         pooled = features.mean((2, 3))  # (pictures, hidden_size)
         tokens = functional.adaptive_avg_pool2d(features, self.grid).flatten(2).transpose(1, 2)
         output = BaseModelOutputWithPooling(
@@ -127,6 +129,12 @@ class EfficientNetLiteModel(PreTrainedModel):
             hidden_states=(tokens,),
         )
         return output.to_tuple() if return_dict is False else output
+
+    def _features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        features = self.stem(pixel_values)
+        for block in self.blocks:
+            features = block(features)
+        return self.head(features)
 
 
 def fold_batch_normalization(published: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
