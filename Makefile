@@ -31,7 +31,7 @@ lint: .venv/installed build/shipped/made
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run -Werror $(NATIVE) $(NATIVE_TESTS)
 	cd build/shipped && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p mmsrarec
-	PYTHONPATH=build/shipped:$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") $(BIN)/python -S $(BIN)/lint-imports
+	cd build/shipped && ../../$(BIN)/lint-imports --config ../../pyproject.toml --cache-dir ../../.import_linter_cache
 
 docs: .venv/installed build/shipped/made
 	$(INSTALL) --no-build-isolation -e ".[docs]"

@@ -85,7 +85,7 @@ def evaluate_recommender(
         "sequence model": recommender.engine_.sequence_model.scores,
     }
     known = parts.users
-    training = Histories.from_lists([known.histories[user] for user in np.flatnonzero(known.training)])
+    training = Histories.from_lists([known.histories[int(user)] for user in np.flatnonzero(known.training)])
     protocols = ["uniform", "popularity", *(["full"] if full_catalogue else [])]
     return evaluate(scorers, cases, training=training, protocols=protocols, seed=seed)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -43,8 +43,8 @@ class FitSettings:
     similar_users: int
     max_keywords: int
     reward_weights: tuple[float, float, float]
-    reconstruction: str
-    sequence_model: str
+    reconstruction: Literal["perplexity", "nll", "clipped"]
+    sequence_model: Literal["sasrec", "gru4rec"]
     grpo: Any
     sft: Any
     lora: Any
@@ -80,7 +80,7 @@ class Fit:
         self.train = train
         self.histories = train.histories()
         self.users = KnownUsers.from_datasets(train, validation)
-        self.validation_users = self.users.find(validation.user_ids)
+        self.validation_users = self.users.find(validation.user_ids.to_list())
         self.validation_histories = Histories.from_lists(
             [self.users.histories[user] for user in self.validation_users]
         )

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -97,8 +97,8 @@ class Recommender:
         similar_users: int = 3,
         max_keywords: int = 8,
         reward_weights: tuple[float, float, float] = (1.0, 0.1, 0.05),
-        reconstruction: str = "nll",
-        sequence_model: str = "sasrec",
+        reconstruction: Literal["perplexity", "nll", "clipped"] = "nll",
+        sequence_model: Literal["sasrec", "gru4rec"] = "sasrec",
         lora: LoraConfig | None = None,
         grpo: GRPOConfig | None = None,
         sft: SFTConfig | None = None,
@@ -224,7 +224,7 @@ class Recommender:
             history=self.history,
             similar_users=self.similar_users,
             max_keywords=self.max_keywords,
-            reward_weights=tuple(self.reward_weights),
+            reward_weights=(self.reward_weights[0], self.reward_weights[1], self.reward_weights[2]),
             reconstruction=self.reconstruction,
             sequence_model=self.sequence_model,
             grpo=self.grpo,
@@ -355,15 +355,15 @@ class Recommender:
         ranked = self._recommend(asked, exclude, k, self._allowed(asked, exclude_seen, allow, block))
         counts = [min(k, len(found.items)) for found in ranked]
         rows = np.repeat(np.arange(len(ranked)), counts)
-        items = np.concatenate([found.items[:k] for found in ranked] or [np.empty(0, np.int64)])
+        items = np.concatenate([np.empty(0, np.int64), *(found.items[:k] for found in ranked)])
         frame = pl.DataFrame(
             {
                 "user_id": names[rows.tolist()],
                 "item_id": self._catalogue.item_ids[items.tolist()],
-                "rank": np.concatenate([np.arange(1, count + 1) for count in counts] or [[]]).astype(
-                    np.int32
+                "rank": np.array([place for count in counts for place in range(1, count + 1)], np.int32),
+                "score": np.concatenate([np.empty(0), *(found.scores[:k] for found in ranked)]).astype(
+                    np.float32
                 ),
-                "score": np.concatenate([found.scores[:k] for found in ranked] or [[]]).astype(np.float32),
             }
         )
         return to_kind(frame, self.parts_.catalogue.frame_kind)
