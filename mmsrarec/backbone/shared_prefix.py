@@ -1,8 +1,9 @@
 """All candidates of a user in one pass: the common beginning is run once, each candidate as a branch.
 
 Stands under ``first_token``. Prompts that follow one another and begin with the same tokens and pictures form a
-group; the group's prefix fills a key-value cache, which is expanded to the branches. The hidden states are those
-of running each prompt alone.
+group; the group's prefix is run once, and the branches read its keys and values: on a CPU in place
+(``prefix_attention``), elsewhere from a cache that is repeated for them, several users in one batch. The hidden
+states are those of running each prompt alone.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from mmsrarec.backbone import prefix_attention
 from mmsrarec.backbone.batching import length_sorted_batches
 from mmsrarec.backbone.forward import Piece, hidden_of_whole, pieces_inputs
 from mmsrarec.backbone.prompt import Encoded
+from mmsrarec.progress import logger
 
 if TYPE_CHECKING:
     from mmsrarec.backbone.backbone import Backbone
@@ -156,8 +159,19 @@ def last_states(
         members = [alone[index] for index in batch]
         chosen = [encoded[index] for index in members]
         keep(members, _last_of(hidden_of_whole(backbone, chosen), [len(one) for one in chosen]))
-    for group in shared:
-        for members, states in _run_group(backbone, encoded, group, batch_tokens):
+    if shared and prefix_attention.is_available(backbone):
+        try:
+            for group in shared:
+                for members, states in _attend_group(backbone, encoded, group, batch_tokens):
+                    keep(members, states)
+                covered -= set(group.members)
+        except prefix_attention.PrefixNotReached:
+            logger.debug("%s does not take a shared prefix; its cache is expanded instead", backbone)
+    rest = [group for group in shared if covered.issuperset(group.members)]
+    for batch in length_sorted_batches([group.prefix for group in rest], batch_tokens):
+        for members, states in _expand_groups(
+            backbone, encoded, [rest[index] for index in batch], batch_tokens
+        ):
             keep(members, states)
     return results
 
@@ -167,35 +181,59 @@ def _last_of(hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
     return hidden[rows, torch.tensor(lengths, device=hidden.device) - 1]  # (B, hidden)
 
 
-def _run_group(
+def _run_prefixes(
+    backbone: Backbone, encoded: Sequence[Encoded], groups: Sequence[PrefixGroup]
+) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+    """Run the prefixes of groups as one batch.
+
+    Returns
+    -------
+    mask : torch.Tensor
+        Which positions are real, shape (groups, longest prefix).
+    layers : list of tuple
+        Keys and values of each layer, shape (groups, key heads, longest prefix, d).
+    """
+    inputs = pieces_inputs(backbone, [Piece(encoded[group.members[0]], 0, group.prefix) for group in groups])
+    cache = DynamicCache(config=backbone.hf.config)
+    backbone.inner(**inputs, past_key_values=cache, use_cache=True)
+    return inputs["attention_mask"], [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def _branches(encoded: Sequence[Encoded], group: PrefixGroup) -> list[Piece]:
+    return [Piece(encoded[member], group.prefix, len(encoded[member])) for member in group.members]
+
+
+def _attend_group(
     backbone: Backbone, encoded: Sequence[Encoded], group: PrefixGroup, batch_tokens: int
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Run a group's prefix once and its branches in batches; yields members and their last states."""
-    prefix = pieces_inputs(backbone, [Piece(encoded[group.members[0]], 0, group.prefix)])
-    cache = DynamicCache(config=backbone.hf.config)
-    backbone.inner(**prefix, past_key_values=cache, use_cache=True)
-    branches = [Piece(encoded[member], group.prefix, len(encoded[member])) for member in group.members]
-    weights = [group.prefix + len(branch) for branch in branches]
+    """Run one group, its branches reading one copy of the prefix; yields members and their last states."""
+    _, layers = _run_prefixes(backbone, encoded, [group])
+    branches = _branches(encoded, group)
+    for batch in length_sorted_batches([len(branch) for branch in branches], batch_tokens):
+        chosen = [branches[index] for index in batch]
+        with prefix_attention.attending_to(backbone, layers) as attention:
+            hidden = backbone.inner(**pieces_inputs(backbone, chosen), **attention).last_hidden_state
+        yield [group.members[index] for index in batch], _last_of(hidden, [len(branch) for branch in chosen])
+
+
+def _expand_groups(
+    backbone: Backbone, encoded: Sequence[Encoded], groups: Sequence[PrefixGroup], batch_tokens: int
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Run several groups, the cache of a prefix repeated for its branches; yields members and their last states."""
+    mask, layers = _run_prefixes(backbone, encoded, groups)
+    members = [member for group in groups for member in group.members]
+    branches = [branch for group in groups for branch in _branches(encoded, group)]
+    owner = torch.repeat_interleave(
+        torch.arange(len(groups)), torch.tensor([len(group.members) for group in groups])
+    ).to(mask.device)
+    weights = [mask.shape[1] + len(branch) for branch in branches]
     for batch in length_sorted_batches(weights, batch_tokens):
-        inputs = pieces_inputs(backbone, [branches[index] for index in batch])
-        seen = prefix["attention_mask"].expand(len(batch), -1)
-        inputs["attention_mask"] = torch.cat([seen, inputs["attention_mask"]], dim=1)
-        hidden = backbone.inner(
-            **inputs, past_key_values=_expanded(backbone, cache, len(batch)), use_cache=True
-        ).last_hidden_state
-        yield (
-            [group.members[index] for index in batch],
-            _last_of(hidden, [len(branches[index]) for index in batch]),
-        )
-
-
-def _expanded(backbone: Backbone, cache: DynamicCache, rows: int) -> DynamicCache:
-    """A cache of `rows` equal rows that shares the memory of `cache`, which stays as it is."""
-    expanded = DynamicCache(config=backbone.hf.config)
-    while len(expanded.layers) < len(cache.layers):
-        expanded.layers.append(DynamicLayer())
-    for target, source in zip(expanded.layers, cache.layers, strict=True):
-        target.lazy_initialization(source.keys, source.values)
-        target.keys = source.keys.expand(rows, -1, -1, -1)
-        target.values = source.values.expand(rows, -1, -1, -1)
-    return expanded
+        rows = owner[torch.tensor(batch, device=owner.device)]
+        chosen = [branches[index] for index in batch]
+        inputs = pieces_inputs(backbone, chosen)
+        inputs["attention_mask"] = torch.cat([mask[rows], inputs["attention_mask"]], dim=1)
+        cache = DynamicCache(config=backbone.hf.config)
+        for number, (keys, values) in enumerate(layers):
+            cache.update(keys[rows], values[rows], number)
+        hidden = backbone.inner(**inputs, past_key_values=cache, use_cache=True).last_hidden_state
+        yield [members[index] for index in batch], _last_of(hidden, [len(branch) for branch in chosen])

@@ -5,8 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from mmsrarec.backbone import Backbone, Encoded, Prompt
+from mmsrarec.backbone import Backbone, Encoded, Prompt, prefix_attention, shared_prefix
+from mmsrarec.backbone.prefix_attention import branch_attention
 from mmsrarec.backbone.shared_prefix import PrefixGroup, can_share, common_prefix, group_by_prefix
 from mmsrarec.testing import TinyPicture
 
@@ -89,10 +91,16 @@ CONTENTS = {
 @pytest.mark.filterwarnings("ignore:backbone")
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("case", CONTENTS)
+@pytest.mark.parametrize("in_place", [True, False])
 def test_scores_and_states_are_those_of_one_by_one(
-    name: str, case: str, request: pytest.FixtureRequest
+    name: str, case: str, in_place: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = request.getfixturevalue(name)
+    assert prefix_attention.is_available(backbone)
+    if in_place:
+        monkeypatch.setattr(shared_prefix, "_expand_groups", None)
+    else:  # as on a GPU, where the cache of a prefix is repeated for its branches
+        monkeypatch.setattr(prefix_attention, "is_available", lambda backbone: False)
     prompts = [Prompt(content, system="be brief") for content in CONTENTS[case]]
     assert can_share(backbone)
     assert any(len(group.members) > 1 for group in group_by_prefix(backbone.encode(prompts)))
@@ -141,3 +149,81 @@ def test_an_active_adapter_is_in_the_prefix_too(tiny_llava: Backbone) -> None:
         assert np.abs(tiny_llava.first_token_probability(prompts) - alone).max() > 1e-3
     finally:
         tiny_llava.remove_adapter("one")
+
+
+def test_an_architecture_that_does_more_in_its_attention_gets_an_expanded_cache(
+    tiny_llama: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [Prompt((HISTORY, one)) for one in ("a", "b", "c")]
+    expected = tiny_llama.first_token_probability(prompts)
+    calls = []
+
+    def refuse(*arguments: object, **named: object) -> None:
+        calls.append(1)
+        raise prefix_attention.PrefixNotReached
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, prefix_attention._NAME, refuse)
+    np.testing.assert_allclose(tiny_llama.first_token_probability(prompts), expected, rtol=0, atol=1e-5)
+    assert len(calls) == 1
+    assert tiny_llama.hf.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("extra", ["softcap", "s_aux", "position_bias", "sliding_window"])
+def test_unknown_extras_are_not_ignored(extra: str) -> None:
+    layer = torch.nn.Module()
+    layer.layer_idx = 0
+    query, key = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 3, 8)
+    prefix = [(torch.randn(1, 2, 5, 8), torch.randn(1, 2, 5, 8))]
+    branch_attention(layer, query, key, key, None, shared_prefix=prefix, **{extra: None})
+    with pytest.raises(prefix_attention.PrefixNotReached):
+        branch_attention(layer, query, key, key, None, shared_prefix=prefix, **{extra: 1.0})
+    with pytest.raises(prefix_attention.PrefixNotReached):
+        branch_attention(layer, query, key, key, None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 4),
+    key_heads=st.integers(1, 3),
+    group=st.integers(1, 3),
+    prefix=st.integers(1, 20),
+    lengths=st.lists(st.integers(1, 6), min_size=4, max_size=4),
+    masked=st.booleans(),
+)
+def test_branch_attention_is_attention(
+    rows: int, key_heads: int, group: int, prefix: int, lengths: list[int], masked: bool
+) -> None:
+    generator = torch.Generator().manual_seed(prefix)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    longest = max(lengths[:rows])
+    query, key, value = (
+        drawn(rows, key_heads * group, longest, 8),
+        *(drawn(rows, key_heads, longest, 8) for _ in "kv"),
+    )
+    prefix_key, prefix_value = drawn(1, key_heads, prefix, 8), drawn(1, key_heads, prefix, 8)
+    causal = torch.ones(longest, longest, dtype=torch.bool).tril().expand(rows, 1, -1, -1)
+    if masked:
+        real = torch.arange(longest)[None] < torch.tensor(lengths[:rows])[:, None]  # (rows, longest)
+        causal = causal & real[:, None, None]
+    layer = torch.nn.Module()
+    layer.layer_idx = 0
+    made, _ = branch_attention(
+        layer,
+        query,
+        key,
+        value,
+        causal if masked else None,
+        scaling=0.3,
+        shared_prefix=[(prefix_key, prefix_value)],
+    )
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query,
+        torch.cat([prefix_key.expand(rows, -1, -1, -1), key], dim=2).repeat_interleave(group, dim=1),
+        torch.cat([prefix_value.expand(rows, -1, -1, -1), value], dim=2).repeat_interleave(group, dim=1),
+        attn_mask=torch.cat([torch.ones(rows, 1, longest, prefix, dtype=torch.bool), causal], dim=-1),
+        scale=0.3,
+    )
+    torch.testing.assert_close(made, expected.transpose(1, 2))
