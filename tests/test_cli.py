@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +23,7 @@ from mmsrarec.cli.information import collect, missing_packages
 from mmsrarec.cli.judging import read_curves
 from mmsrarec.cli.options import Split
 from mmsrarec.data import BadRowsWarning, Dataset, make_catalogue
-from mmsrarec.errors import InputError, StoredFileError
+from mmsrarec.errors import InputError, MmsrarecError, StoredFileError
 from mmsrarec.storage import write_artefact
 
 COMMANDS = ["demo", "fit", "predict", "recommend", "explain", "search", "evaluate", "report", "info"]
@@ -282,26 +287,216 @@ def test_a_workdir_without_held_out_people_is_named(data, tmp_path):
         load_held_out(tmp_path, data)
 
 
-def test_curves_are_read_from_finished_stages_only(tmp_path):
+def test_curves_come_in_the_order_of_the_stages_and_skip_what_is_damaged(tmp_path):
+    (tmp_path / "logs").mkdir()
     lines = [
         '{"step": 1, "loss": 2.0, "learning_rate": 1}',
         "damaged",
         "[1]",
         '{"step": 2, "loss": 1.5, "note": "x"}',
     ]
-    write_artefact(
-        tmp_path / "ranker", "ranker", "f", lambda path: (path / "s.jsonl").write_text("\n".join(lines))
-    )
-    write_artefact(
-        tmp_path / "alignment",
-        "alignment",
-        "f",
-        lambda path: (path / "s.jsonl").write_text('{"step": 0, "loss": 1}'),
-    )
-    (tmp_path / "blend.partial").mkdir()
-    (tmp_path / "blend.partial" / "s.jsonl").write_text(lines[0])
-    assert read_curves(tmp_path) == {
-        "alignment: loss": [(0.0, 1.0)],
-        "ranker: loss": [(1.0, 2.0), (2.0, 1.5)],
+    (tmp_path / "logs" / "ranker-steps.jsonl").write_text("\n".join(lines))
+    (tmp_path / "logs" / "summarizer-grpo-rewards.jsonl").write_text('{"step": 0, "total": 1}')
+    curves = read_curves(tmp_path)
+    assert curves == {
+        "summarizer grpo rewards: total": [(0.0, 1.0)],
+        "ranker steps: loss": [(1.0, 2.0), (2.0, 1.5)],
     }
-    assert next(iter(read_curves(tmp_path))) == "alignment: loss"
+    assert next(iter(curves)).startswith("summarizer")
+
+
+def test_a_fit_without_logs_has_no_curves(tmp_path):
+    assert read_curves(tmp_path) == {}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model that the command line fitted with a tiny backbone, after it was interrupted once."""
+
+    workdir: Path
+    interrupted: subprocess.CompletedProcess[str]
+    completed: subprocess.CompletedProcess[str]
+
+    @property
+    def model(self) -> str:
+        return str(self.workdir / "model")
+
+
+@pytest.fixture(scope="module")
+def fitted(shop, tmp_path_factory) -> Fitted:
+    from mmsrarec import testing
+    from mmsrarec.backbone import SentenceEncoder
+
+    try:
+        SentenceEncoder.load("embedded")
+    except MmsrarecError as error:
+        pytest.skip(f"the embedded sentence encoder is not installed: {error}")
+    folder = tmp_path_factory.mktemp("fit")
+    for part in testing.tiny_llava():
+        part.save_pretrained(folder / "backbone")
+    words = [
+        "fit",
+        "--data",
+        str(shop),
+        "--workdir",
+        str(folder / "run"),
+        "--preset",
+        "demo",
+        "--encoder",
+        "embedded",
+    ]
+    words += ["--backbone", str(folder / "backbone")]
+    command = [sys.executable, "-m", "mmsrarec", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = folder / "run" / "mmsrarec.log"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if log.exists() and "stage summarizer: started" in log.read_text():
+            process.send_signal(signal.SIGINT)
+            break
+        time.sleep(0.05)
+    out, err = process.communicate(timeout=60)
+    interrupted = subprocess.CompletedProcess(command, process.returncode, out, err)
+    return Fitted(folder / "run", interrupted, start(*words))
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(fitted):
+    assert fitted.interrupted.returncode == 130
+    assert fitted.interrupted.stderr.splitlines()[-1] == "interrupted; run the same command again to go on"
+    assert "Traceback" not in fitted.interrupted.stderr
+    assert fitted.completed.returncode == 0, fitted.completed.stderr
+    assert "goes on where it was interrupted" in (fitted.workdir / "mmsrarec.log").read_text()
+
+
+def test_a_fit_says_what_each_stage_cost_and_what_to_type_next(fitted):
+    for stage in ("summarizer", "keywords", "sequence_model", "ranker", "blend"):
+        assert stage in fitted.completed.stdout
+    assert f"mmsrarec recommend {fitted.model} --user u" in fitted.completed.stderr
+
+
+def test_recommend_in_every_format(fitted, capsys):
+    words = ["recommend", fitted.model, "--user", "u1", "--user", "u2", "-k", "3"]
+    shown = {}
+    for form in ("table", "csv", "json"):
+        assert run([*words, "--format", form]) == 0
+        shown[form] = capsys.readouterr().out
+    records = json.loads(shown["json"])
+    assert [record["rank"] for record in records] == [1, 2, 3, 1, 2, 3]
+    frame = pl.read_csv(io.StringIO(shown["csv"]))
+    assert frame["item_id"].to_list() == [record["item_id"] for record in records]
+    assert frame["title"].null_count() == 0
+    assert all(record["item_id"] in shown["table"] for record in records)
+
+
+def test_filters_of_recommend(fitted, capsys):
+    words = ["recommend", fitted.model, "--history", "i1", "--history", "i2", "-k", "24", "-f", "json"]
+    assert run([*words, "--allow", "i3", "--allow", "i4", "--block", "i4"]) == 0
+    assert [record["item_id"] for record in json.loads(capsys.readouterr().out)] == ["i3"]
+    assert run([*words, "--allow", "i1", "--include-seen"]) == 0
+    assert [record["item_id"] for record in json.loads(capsys.readouterr().out)] == ["i1"]
+
+
+def test_predict_pairs_and_single_items_agree(fitted, capsys, tmp_path):
+    (tmp_path / "pairs.csv").write_text("item_id,user_id\ni3,u1\ni4,u1\n")
+    words = ["predict", fitted.model, "--pairs", str(tmp_path / "pairs.csv"), "-o", str(tmp_path / "p.csv")]
+    assert run(words) == 0
+    assert capsys.readouterr().out == ""
+    assert run(["predict", fitted.model, "--user", "u1", "--item", "i3", "--item", "i4", "-f", "csv"]) == 0
+    assert (tmp_path / "p.csv").read_text() == capsys.readouterr().out
+
+
+def test_explain_as_text_and_as_a_page(fitted, capsys, tmp_path):
+    assert run(["explain", fitted.model, "--user", "u1", "--html", str(tmp_path / "why.html")]) == 0
+    shown = capsys.readouterr()
+    assert "for user u1?" in shown.out
+    assert "rank 1" in shown.out
+    assert str(tmp_path / "why.html") in shown.err.replace("\n", "")
+    assert (tmp_path / "why.html").read_text().count("data:image/jpeg") > 3
+    assert run(["explain", fitted.model, "--history", "i1", "--item", "i2"]) == 0
+    assert "for this person?" in capsys.readouterr().out
+
+
+def test_search_finds_by_the_words_of_the_items(fitted, capsys):
+    from mmsrarec import Recommender
+
+    keywords = Recommender.load(fitted.model).search("item keywords", 3)
+    assert run(["search", fitted.model, "item keywords", "-k", "3", "-f", "json"]) == 0
+    shown = capsys.readouterr().out
+    assert [row["item_id"] for row in json.loads(shown)] == keywords["item_id"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["recommend", "--user", "nobody"], "'nobody'"),
+        (["recommend", "--user", "u1", "-k", "0"], "k must be a whole number of 1 or more, got 0"),
+        (
+            ["recommend", "--user", "u1", "-k", "25"],
+            "k must be at most 24, the size of the catalogue, got 25",
+        ),
+        (["explain", "--user", "u1", "--item", "nothing"], "'nothing'"),
+        (["predict", "--history", "i1", "--item", "nothing"], "'nothing'"),
+        (["recommend", "--user", "u1", "--images", "gone"], "images folder gone"),
+        (["recommend", "--user", "u1", "--backbone", "gone/away"], "gone/away"),
+    ],
+)
+def test_unknown_names_are_one_line(fitted, words, message, capsys):
+    assert run([words[0], fitted.model, *words[1:]]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[-1].startswith("error: ")
+    assert message in shown.err
+
+
+def test_a_damaged_model_is_named(fitted, tmp_path, capsys):
+    shutil.copytree(fitted.model, tmp_path / "model")
+    path = min((tmp_path / "model").rglob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert run(["recommend", str(tmp_path / "model"), "--user", "u1"]) == 2
+    assert f"{path.name} has" in capsys.readouterr().err
+
+
+def test_evaluate_on_what_the_fit_held_out_and_report_it(fitted, capsys):
+    words = ["evaluate", fitted.model, "--workdir", str(fitted.workdir), "--negatives", "8"]
+    assert run([*words, "--sampled-only", "-f", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["model"] for row in rows} >= {"mmsrarec", "sequence model", "popularity", "item-kNN"}
+    assert {row["protocol"] for row in rows} == {"uniform", "popularity"}
+    assert {row["users"] for row in rows} == {3}
+    assert (
+        json.loads((fitted.workdir / "evaluation" / "rows.json").read_text())["rows"][0]["metric"] == "HR@5"
+    )
+    page = fitted.workdir / "page.html"
+    assert (
+        run(
+            [
+                "report",
+                fitted.model,
+                "--workdir",
+                str(fitted.workdir),
+                "--html",
+                str(page),
+                "-u",
+                "u1",
+                "-k",
+                "2",
+            ]
+        )
+        == 0
+    )
+    text = page.read_text()
+    for part in (
+        "How good it is",
+        "item-kNN",
+        "What each stage cost",
+        "similar users",
+        "How it learned",
+        "user u1",
+    ):
+        assert part in text
+    assert text.count("<article") == 1
+
+
+def test_too_many_negatives_for_the_catalogue_are_one_line(fitted, capsys):
+    assert run(["evaluate", fitted.model, "--workdir", str(fitted.workdir), "--negatives", "24"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")

@@ -28,6 +28,7 @@ __all__ = ["app", "main", "run"]
 BAD_INPUT = 2
 INTERRUPTED = 130
 _QUIET = {
+    "DATASETS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",

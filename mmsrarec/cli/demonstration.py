@@ -12,7 +12,7 @@ from mmsrarec.cli.fitting import fit_and_save, split_data
 from mmsrarec.cli.held_out import save_held_out
 from mmsrarec.cli.judging import save_evaluation, write_run_report
 from mmsrarec.cli.options import OutputFormat, Seed, Split, Verbose
-from mmsrarec.cli.output import print_frame, print_table, say, section
+from mmsrarec.cli.output import print_frame, print_rich, print_table, say, section
 
 if TYPE_CHECKING:
     from mmsrarec.recommender import Recommender
@@ -67,11 +67,11 @@ def demo(
     from mmsrarec.evaluate import evaluate_recommender
 
     table = evaluate_recommender(recommender, test, seed=seed)
-    typer.echo(str(table))
+    print_rich(table)
 
     section("7  The pages")
-    evaluation = save_evaluation(table, workdir)
-    write_run_report(recommender, workdir, workdir / "report.html", users, k=5, evaluation=evaluation)
+    save_evaluation(table, workdir)
+    write_run_report(recommender, workdir, workdir / "report.html", users, k=5, evaluation=table)
     say(f"explanation: {workdir / 'explanation.html'}")
     say(f"report:      {workdir / 'report.html'}")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +17,8 @@ from mmsrarec.errors import InputError
 if TYPE_CHECKING:
     from mmsrarec.data import Dataset
     from mmsrarec.recommender import Recommender
+
+Stage = TypeVar("Stage")
 
 __all__ = ["fit", "fit_and_save", "split_data", "stage_order"]
 
@@ -72,6 +75,7 @@ def fit(
     train, validation, test = split_data(dataset, split, seed)
     save_held_out(test, workdir, split.value, seed)
 
+    say(f"loading {backbone}")
     from mmsrarec.recommender import Recommender
 
     recommender = Recommender(
@@ -136,8 +140,8 @@ def fit_and_save(
     )
 
 
-def stage_order(timings: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
-    """Put the stages of a workspace in the order in which a fit runs them.
+def stage_order(timings: Mapping[str, Stage]) -> list[tuple[str, Stage]]:
+    """Put what is known of each stage of a workspace in the order in which a fit runs them.
 
     Examples
     --------

@@ -14,17 +14,20 @@ from mmsrarec.cli.fitting import stage_order
 from mmsrarec.cli.held_out import load_held_out
 from mmsrarec.cli.ids import user_ids
 from mmsrarec.cli.options import Backbone, Device, Format, Images, Model, OutputFormat, Seed, Users, Verbose
-from mmsrarec.cli.output import print_frame, say
-from mmsrarec.errors import InputError, StoredFileError
+from mmsrarec.cli.output import print_frame, print_rich, say
+from mmsrarec.errors import InputError
+from mmsrarec.storage import fingerprint, read_artefact, write_artefact
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from mmsrarec.evaluate import EvaluationTable
     from mmsrarec.recommender import Recommender
 
-__all__ = ["evaluate", "read_curves", "report", "write_run_report"]
+__all__ = ["evaluate", "load_evaluation", "read_curves", "report", "save_evaluation", "write_run_report"]
 
-EVALUATION = "evaluation.json"
+EVALUATION = "evaluation"
+_KIND = "evaluation"
+_REWARDS_TITLE = "Keywords of items that were set aside, before and after training"
+_PER_USER = "per_user.parquet"
 _NOT_DRAWN = {"step", "epoch", "learning_rate", "grad_norm", "repaired"}
 _USERS_SHOWN = 3
 
@@ -57,38 +60,36 @@ def evaluate(
     table = evaluate_recommender(
         recommender, test, users=users, negatives=negatives, seed=seed, full_catalogue=full_catalogue
     )
-    frame = save_evaluation(table, workdir)
+    save_evaluation(table, workdir)
     if format is OutputFormat.TABLE:
-        typer.echo(str(table))
+        print_rich(table)
     else:
-        print_frame(frame, format)
+        print_frame(table.to_frame(), format)
 
 
-def save_evaluation(table: Any, workdir: Path) -> pl.DataFrame:
-    """Keep an evaluation for the report, and return it as a frame."""
-    import narwhals as nw
+def save_evaluation(table: EvaluationTable, workdir: Path) -> None:
+    """Keep an evaluation in the workdir: its rows as JSON, and all of it for the report."""
 
-    from mmsrarec.storage import write_json
+    def write(folder: Path) -> None:
+        table.per_user.write_parquet(folder / _PER_USER)
+        table.write_json(folder / "rows.json")
 
-    frame = nw.from_native(table.frame, eager_only=True).to_polars()
-    write_json(workdir / EVALUATION, {"columns": frame.columns, "rows": [list(row) for row in frame.rows()]})
-    return frame
+    details = {"n_items": table.n_items, "seed": table.seed}
+    made_from = fingerprint(table.n_items, table.seed, str(table.rows))
+    write_artefact(workdir / EVALUATION, _KIND, made_from, write, details)
 
 
-def read_evaluation(workdir: Path) -> pl.DataFrame | None:
+def load_evaluation(workdir: Path) -> EvaluationTable | None:
     """Read what :func:`save_evaluation` kept; ``None`` if there is nothing."""
+    folder = workdir / EVALUATION
+    if not folder.exists():
+        return None
+    details = read_artefact(folder, _KIND)["details"]
     import polars as pl
 
-    from mmsrarec.storage import read_json
+    from mmsrarec.evaluate import EvaluationTable
 
-    path = workdir / EVALUATION
-    if not path.exists():
-        return None
-    stored = read_json(path)
-    try:
-        return pl.DataFrame(stored["rows"], schema=stored["columns"], orient="row")
-    except (KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise StoredFileError(f"{path} is no evaluation ({error}); type mmsrarec evaluate again.") from error
+    return EvaluationTable(pl.read_parquet(folder / _PER_USER), details["n_items"], details["seed"])
 
 
 def report(
@@ -109,7 +110,7 @@ def report(
         raise InputError(f"--workdir must be the folder of a fit, got {workdir}, which does not exist.")
     recommender = load_model(model, backbone, images, device)
     shown = user_ids(recommender, user) if user else typical_users(recommender)
-    evaluation = read_evaluation(workdir)
+    evaluation = load_evaluation(workdir)
     if evaluation is None:
         say(
             f"no evaluation yet; to have one in the page, type: mmsrarec evaluate {model} --workdir {workdir}"
@@ -128,7 +129,13 @@ def typical_users(recommender: Recommender) -> list[Any]:
 
 
 def write_run_report(
-    recommender: Recommender, workdir: Path, path: Path, users: Sequence[Any], *, k: int, evaluation: Any
+    recommender: Recommender,
+    workdir: Path,
+    path: Path,
+    users: Sequence[Any],
+    *,
+    k: int,
+    evaluation: EvaluationTable | None,
 ) -> None:
     """Gather what a run left behind and write its page.
 
@@ -145,7 +152,7 @@ def write_run_report(
     k
         Recommendations a user; at most the size of the catalogue.
     evaluation
-        Frame, or ``None``.
+        Shown if there is one.
     """
     from mmsrarec.progress import track
     from mmsrarec.report import StageTime, write_report
@@ -173,26 +180,37 @@ def write_run_report(
         ],
         curves=read_curves(workdir),
         evaluation=evaluation,
+        tables=_held_out_rewards(workdir),
         recommendations=recommendation_frame(recommender, recommender.recommend(users, k=k)),
         explanations=[recommender.explain(user) for user in track(users, "explaining")],
     )
 
 
+def _held_out_rewards(workdir: Path) -> dict[str, Any]:
+    """Read what the fit measured of keywords on items it set aside; empty for presets that set none aside."""
+    import polars as pl
+
+    path = workdir / "summarizer" / "held_out_rewards.parquet"
+    return {_REWARDS_TITLE: pl.read_parquet(path)} if path.exists() else {}
+
+
 def read_curves(workdir: Path) -> dict[str, list[tuple[float, float]]]:
-    """Read the numbers that the finished stages logged, one JSON object a step in files ``*.jsonl``.
+    """Read what the stages of a fit logged: files ``logs/<stage>-<run>.jsonl``, one JSON object a step.
 
     Returns
     -------
     dict
-        ``"stage: number"`` → pairs of step and value. A line that is not such an object is left out.
+        ``"stage run: number"`` → pairs of step and value. A line that is not such an object is left out.
     """
+    logs = {path.stem: path for path in (workdir / "logs").glob("*.jsonl")}
+    by_stage: dict[str, dict[str, list[str]]] = {}
+    for name in sorted(logs):
+        by_stage.setdefault(name.partition("-")[0], {}).setdefault("logs", []).append(name)
     curves: dict[str, list[tuple[float, float]]] = {}
-    finished = {folder.name: folder for folder in workdir.iterdir() if (folder / "manifest.json").exists()}
-    for stage, _ in stage_order({name: {} for name in sorted(finished)}):
-        for path in sorted(finished[stage].rglob("*.jsonl")):
-            for line in path.read_text("utf-8", "replace").splitlines():
-                for name, step, value in _numbers(line):
-                    curves.setdefault(f"{stage}: {name}", []).append((step, value))
+    for name in [name for _, stage in stage_order(by_stage) for name in stage["logs"]]:
+        for line in logs[name].read_text("utf-8", "replace").splitlines():
+            for number, step, value in _numbers(line):
+                curves.setdefault(f"{name.replace('-', ' ')}: {number}", []).append((step, value))
     return curves
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,9 @@ from mmsrarec.progress import console as status
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["print_frame", "print_table", "say", "section"]
+__all__ = ["print_frame", "print_rich", "print_table", "say", "section"]
 
-_WIDTH_OF_A_PIPE = 100
+_WIDTH_OF_A_PIPE = 110
 
 
 def _console() -> Console:
@@ -72,12 +73,25 @@ def _cell(value: Any, plain: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else plain(value, limit=300)
 
 
+def _json_value(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    # Scores are float32: more digits would be noise. JSON has no name for what is not finite.
+    return float(f"{value:.7g}") if math.isfinite(value) else None
+
+
+def print_rich(renderable: Any) -> None:
+    """Print what Rich can draw on standard output."""
+    _console().print(renderable)
+
+
 def print_frame(frame: pl.DataFrame, form: OutputFormat, title: str = "") -> None:
     """Print a frame as a table, as CSV, or as JSON records."""
     if form is OutputFormat.CSV:
         sys.stdout.write(frame.write_csv())
     elif form is OutputFormat.JSON:
-        sys.stdout.write(json.dumps(frame.to_dicts(), ensure_ascii=False, indent=1, default=str) + "\n")
+        records = [{name: _json_value(value) for name, value in row.items()} for row in frame.to_dicts()]
+        sys.stdout.write(json.dumps(records, ensure_ascii=False, indent=1, default=str) + "\n")
     else:
         columns = [(name, dtype.is_numeric()) for name, dtype in frame.schema.items()]
         print_table(columns, frame.rows(), title)

@@ -50,6 +50,7 @@ def render_report(
     stages: Sequence[StageTime | tuple[str, float]] = (),
     curves: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     evaluation: Any = None,
+    tables: Mapping[str, Any] | None = None,
     recommendations: Any = None,
     explanations: Sequence[Explanation] = (),
 ) -> str:
@@ -68,6 +69,8 @@ def render_report(
     evaluation
         A frame that narwhals accepts, or an object whose ``to_html()`` gives a fragment. **The fragment is
         trusted**: it goes into the page as it is.
+    tables
+        Further titled tables, of the same kinds as `evaluation`.
     recommendations
         A frame with ``user_id, item_id, rank, score`` and, if there is one, ``title``.
     explanations
@@ -82,7 +85,7 @@ def render_report(
     Raises
     ------
     InputError
-        If `evaluation` or `recommendations` is of no known kind, or a column is missing.
+        If a table is of no known kind, or a column is missing.
 
     Examples
     --------
@@ -98,6 +101,7 @@ def render_report(
         "with_memory": any(_as_stage(stage).peak_memory_mebibytes is not None for stage in stages),
         "curves": [draw_curve(name, points) for name, points in (curves or {}).items()],
         "evaluation": _table("evaluation", evaluation),
+        "tables": [(plain(name), _table(name, table)) for name, table in (tables or {}).items()],
         "users": _recommendations_by_user(recommendations),
         "views": [explanation_view(explanation) for explanation in explanations],
     }

@@ -76,6 +76,7 @@ def sections(explanations: list[Explanation]) -> dict[str, Any]:
             HOSTILE: [(0, float("nan"))],
         },
         "evaluation": pl.DataFrame({"model": ["mmsrarec", HOSTILE], "NDCG@5": [0.512, None], "n": [1, 2]}),
+        "tables": {f"Rewards {HOSTILE}": pl.DataFrame({"stage": ["before", HOSTILE], "total": [0.1, 0.5]})},
         "recommendations": pl.DataFrame(
             {
                 "user_id": ["17", "17", HOSTILE],

@@ -27,6 +27,7 @@ def test_every_section_is_there(sections):
         "ranker 1 h 06 min",
         "all stages 1 h 08 min",
         "tuning loss",
+        "before 0.1000",
         "user 17",
         "1 Hat",
         "2 item 2",
