@@ -1,0 +1,69 @@
+"""The evaluation of a fitted recommender agrees with what it predicts, and asks the language model once."""
+
+import numpy as np
+import pytest
+
+from mmsrarec import Recommender
+from mmsrarec.data import Dataset
+from mmsrarec.errors import InputError
+from mmsrarec.evaluate import EvaluationCases, EvaluationTable, evaluate_recommender, mid_ranks
+
+
+@pytest.fixture(scope="module")
+def table(fitted: Recommender, parts: tuple[Dataset, Dataset, Dataset]) -> EvaluationTable:
+    return evaluate_recommender(fitted, parts[2], negatives=8, seed=1)
+
+
+def test_rows_and_baselines(table: EvaluationTable, parts) -> None:
+    assert table.models == ["mmsrarec", "p(yes) alone", "sequence model", "popularity", "item-kNN"]
+    assert table.n_users == sum(len(history) >= 2 for history in parts[2].histories())
+    assert "item-kNN" in str(table)
+
+
+def test_p_alone_is_what_predict_says(fitted: Recommender, table: EvaluationTable, parts) -> None:
+    test = parts[2]
+    cases = EvaluationCases.from_dataset(test, popularity=fitted.parts_.popularity, negatives=8, seed=1)
+    candidates = np.column_stack([cases.positives, cases.negatives["uniform"]])
+    names = test.item_ids
+    p = np.stack(
+        fitted.predict(
+            histories=[names[history.tolist()].to_list() for history in cases.histories],
+            items=[names[row.tolist()].to_list() for row in candidates],
+        )
+    )
+    auc = (1 - mid_ranks(p[:, 0], p[:, 1:]) / 8).mean()
+    assert table.value("p(yes) alone", "uniform", "AUC") == pytest.approx(auc, abs=0.02)
+
+
+def test_training_users_are_not_their_own_neighbours(fitted: Recommender, parts, monkeypatch) -> None:
+    """A user of the knowledge base, evaluated on its last event, must not be shown its own next item."""
+    from mmsrarec.retrieve import SimilarUsers
+
+    asked = []
+    search = SimilarUsers.search
+
+    def recording(self, histories, k, exclude_users=None):
+        asked.extend(zip(histories, exclude_users, strict=True))
+        return search(self, histories, k, exclude_users)
+
+    monkeypatch.setattr(SimilarUsers, "search", recording)
+    evaluate_recommender(fitted, parts[0], users=3, negatives=8, full_catalogue=False)
+    histories = parts[0].histories()
+    assert asked
+    for history, user in asked:
+        assert user >= 0
+        assert np.array_equal(history, histories[int(user)][:-1])
+
+
+def test_sample_of_users(fitted: Recommender, parts) -> None:
+    table = evaluate_recommender(fitted, parts[0], users=3, negatives=8, full_catalogue=False)
+    assert table.n_users == 3
+
+
+def test_bad_arguments_are_named(fitted: Recommender, parts) -> None:
+    with pytest.raises(InputError, match="users must be 1 or more"):
+        evaluate_recommender(fitted, parts[2], users=0)
+    other = parts[2].k_core(2)
+    if other.n_items != parts[2].n_items:
+        with pytest.raises(InputError, match="test must have the catalogue"):
+            evaluate_recommender(fitted, other)
