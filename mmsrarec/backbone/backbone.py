@@ -7,8 +7,7 @@ what is cached about it; the work is done by the functions of the modules beside
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,29 +15,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel
-from transformers import PreTrainedModel
 
 from mmsrarec.backbone import encoding, first_token, generation, likelihood
-from mmsrarec.backbone.adapters import AdapterSet
-from mmsrarec.backbone.chat import Chat
-from mmsrarec.backbone.families import Family, family_of
-from mmsrarec.backbone.identity import base_tensors, model_fingerprint, weights_version
+from mmsrarec.backbone.identity import base_tensors
+from mmsrarec.backbone.loaded import LoadedModel
 from mmsrarec.backbone.loading import load_pair
 from mmsrarec.backbone.output_head import OutputHead
-from mmsrarec.backbone.pictures import FEATURE_BYTES, PictureReader, RecentlyUsed
 from mmsrarec.backbone.prompt import Encoded, Prompt
 
 if TYPE_CHECKING:
+    from mmsrarec.backbone.align import AlignResult
     from mmsrarec.data import ItemContent
 
 __all__ = ["Backbone"]
 
-# Tokens in one forward pass. Beyond a few thousand a CPU gains nothing from more; a GPU still does.
-_BATCH_TOKENS = {"cpu": 4096}
-_BATCH_TOKENS_ELSEWHERE = 32768
 
-
-class Backbone:
+class Backbone(LoadedModel):
     """A loaded model with its processor, ready to encode, generate, score and carry adapters.
 
     Made by :meth:`load`. The model is in evaluation mode, frozen, and the base model is active.
@@ -52,19 +44,6 @@ class Backbone:
     name
         How to call it in messages.
     """
-
-    def __init__(self, model: PreTrainedModel, processor: Any, name: str) -> None:
-        self.name = name
-        self.processor = processor
-        self.tokenizer = getattr(processor, "tokenizer", processor)
-        self.hf = model
-        self.has_images = self.tokenizer is not processor
-        self.family: Family | None = family_of(model.config) if self.has_images else None
-        self.chat = Chat(processor, self.tokenizer, with_pictures=self.has_images)
-        self.features: RecentlyUsed[torch.Tensor] = RecentlyUsed(FEATURE_BYTES, lambda kept: kept.nbytes)
-        self._adapters = AdapterSet(model)
-        self._fingerprints: dict[int, str] = {}
-        self._warned_of_pictures = False
 
     @classmethod
     def load(
@@ -105,90 +84,8 @@ class Backbone:
     def __repr__(self) -> str:
         return f"Backbone({self.name!r}, {self.hf.config.model_type}, {self.device}, adapters={list(self.adapters)})"
 
-    @property
-    def model(self) -> PreTrainedModel | PeftModel:
-        """The model to train or to look at: PEFT's wrapper if there is an adapter, else the base model."""
-        return self._adapters.model
-
-    @property
-    def inner(self) -> PreTrainedModel:
-        """The base model without its output layer."""
-        return self.hf.base_model
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self.hf.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the model's weights."""
-        return self.hf.dtype
-
-    @functools.cached_property
-    def image_token_id(self) -> int | None:
-        """Id of the placeholder that is repeated for each feature of a picture."""
-        found = getattr(self.processor, "image_token_id", None)
-        return getattr(self.hf.config, "image_token_id", None) if found is None else found
-
-    @functools.cached_property
-    def reader(self) -> PictureReader:
-        """Makes and remembers what the processor makes of a picture."""
-        placeholder = getattr(self.processor, "image_token", "<image>")
-        return PictureReader(self.processor, getattr(placeholder, "content", placeholder))
-
-    @functools.cached_property
-    def pad_token_id(self) -> int:
-        """Id that fills short rows; masked everywhere."""
-        pad = self.tokenizer.pad_token_id
-        return self.chat.end_of_turn if pad is None else int(pad)
-
-    @functools.cached_property
-    def stop_ids(self) -> list[int]:
-        """Ids that end a generated answer: the chat's end of turn and the model's own."""
-        own = getattr(self.hf.generation_config, "eos_token_id", None)
-        own = own if isinstance(own, list) else [own]
-        found = {self.chat.end_of_turn, self.tokenizer.eos_token_id, *own} - {None}
-        return sorted(int(token_id) for token_id in found)
-
-    @property
-    def batch_tokens(self) -> int:
-        """Default budget of one forward pass in tokens, for the device at hand."""
-        return _BATCH_TOKENS.get(self.device.type, _BATCH_TOKENS_ELSEWHERE)
-
-    @property
-    def fingerprint(self) -> str:
-        """Identity of configuration, weights, vocabulary and chat template; adapters are not part of it.
-
-        The weights are hashed once and again only after one was written to.
-        """
-        version = weights_version(self.hf)
-        if version not in self._fingerprints:
-            self._fingerprints = {version: model_fingerprint(self.hf, self.tokenizer, self.chat.template)}
-        return self._fingerprints[version]
-
-    @property
-    def vision_marker(self) -> tuple[Any, ...]:
-        """What picture features depend on besides the picture: vision weights, and an adapter that sits on them."""
-        active = self._adapters.active
-        named = list(self._named_vision_weights())
-        # An adapter's own weights count only while it is the active one.
-        versions = tuple(
-            weight._version for name, weight in named if "lora_" not in name or f".{active}." in name
-        )
-        touched = any(f".{active}." in name for name, _ in named)
-        return (hash(versions), active if touched else None)
-
-    def vision_weights(self) -> Iterator[torch.nn.Parameter]:
-        """Parameters of everything that turns pixels into features, adapters on it included."""
-        return (weight for _, weight in self._named_vision_weights())
-
-    def _named_vision_weights(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        for part in self.family.vision_parts if self.family else ():
-            yield from getattr(self.inner, part).named_parameters()
-
     def output_head(self) -> OutputHead:
-        """The output layer, checked once against the model's own logits."""
+        """Return the output layer, checked once against the model's own logits."""
         return self._checked_head
 
     @functools.cached_property
@@ -196,23 +93,6 @@ class Backbone:
         head = OutputHead.of(self.hf)
         head.check(self)
         return head
-
-    def output_rows(self, token_ids: Sequence[int]) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return a function from hidden states (B, hidden) to the logits (B, n) of `token_ids`, float32."""
-        return self.output_head().rows(token_ids)
-
-    def without_pictures(self, prompt: Prompt) -> Prompt:
-        """Drop pictures if the model is text-only, with one warning a backbone; else return `prompt` unchanged."""
-        if self.has_images or not prompt.pictures:
-            return prompt
-        if not self._warned_of_pictures:
-            self._warned_of_pictures = True
-            warnings.warn(
-                f"backbone {self.name!r} reads text only; pictures are left out. Choose an image-text-to-text "
-                "model to use them, or build prompts without pictures to silence this.",
-                stacklevel=4,
-            )
-        return Prompt((prompt.text,), prompt.system)
 
     def encode(self, prompts: Sequence[Prompt], answers: Sequence[str] | None = None) -> list[Encoded]:
         """Turn prompts, and answers if there are any, into token ids; see :func:`encoding.encode`.
@@ -479,7 +359,7 @@ class Backbone:
             yield model
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write base model and processor as transformers does; adapters are left out."""
+        """Write base model and processor as transformers does, to be loaded by its Auto classes; without adapters."""
         weights = {name: tensor.detach() for name, tensor in base_tensors(self.hf)}
         self.hf.save_pretrained(folder, state_dict=weights)
         self.processor.save_pretrained(folder)
@@ -492,7 +372,7 @@ class Backbone:
         learning_rate: float = 1e-3,
         seed: int = 0,
         workdir: str | Path | None = None,
-    ) -> Any:
+    ) -> AlignResult:
         """Train the projector between image tower and language model on captions of these items.
 
         Parameters
@@ -506,9 +386,15 @@ class Backbone:
 
         Returns
         -------
-        object
-            What :func:`mmsrarec.backbone.align.align` returns, with the loss of each step.
+        AlignResult
+            Losses, and the NLL of held-out captions before and after.
+
+        Raises
+        ------
+        InputError
+            If the model has no projector, or nothing is left to train on.
         """
+        # The training loop is seldom needed and brings imports of its own.
         from mmsrarec.backbone.align import align
 
         return align(self, contents, epochs=epochs, learning_rate=learning_rate, seed=seed, workdir=workdir)

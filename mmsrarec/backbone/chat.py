@@ -171,16 +171,16 @@ class Chat:
                 parts[-1]["text"] += part
             else:
                 parts.append({"type": "text", "text": part})
-        for part in parts:
-            if part["type"] == "text":
-                part["text"] = self.neutralize(part["text"])
+        for written in parts:
+            if written["type"] == "text":
+                written["text"] = self.neutralize(written["text"])
         system = None if prompt.system is None else self.neutralize(prompt.system)
         if self._with_pictures:
             turns: list[dict[str, Any]] = [{"role": "user", "content": parts}]
             if system is not None:
                 turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
         else:
-            turns = [{"role": "user", "content": "".join(part["text"] for part in parts)}]
+            turns = [{"role": "user", "content": "".join(written["text"] for written in parts)}]
             if system is not None:
                 turns.insert(0, {"role": "system", "content": system})
         return turns

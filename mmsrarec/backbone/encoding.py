@@ -188,7 +188,7 @@ def collate(
     if backbone.family is None:
         return batch | _collate_extra(encoded, side)
     if backbone.family.rope_3d:
-        batch["mm_token_type_ids"] = (batch["input_ids"] == backbone.image_token_id).to(torch.int64)
+        batch["mm_token_type_ids"] = batch["input_ids"].eq(backbone.picture_id).to(torch.int64)
     pixels = [[backbone.reader.pixels(picture) for picture in one.images] for one in encoded]
     return batch | collate_pixels(pixels, backbone.family)
 
@@ -208,5 +208,15 @@ def _collate_extra(encoded: Sequence[Encoded], side: str) -> dict[str, torch.Ten
             ]
             batch[name] = _pad(rows, 0, side)
         else:
-            batch[name] = torch.cat([one.extra[name] for one in encoded if name in one.extra])
+            batch[name] = _joined([one.extra[name] for one in encoded if name in one.extra])
     return batch
+
+
+def _joined(values: list[torch.Tensor]) -> torch.Tensor:
+    """Put values one behind the other, each filled up with zeros to the largest of them."""
+    largest = [max(sizes) for sizes in zip(*(value.shape[1:] for value in values), strict=True)]
+    filled = []
+    for value in values:
+        short = [[0, most - size] for most, size in zip(largest, value.shape[1:], strict=True)]
+        filled.append(torch.nn.functional.pad(value, [number for pair in reversed(short) for number in pair]))
+    return torch.cat(filled)

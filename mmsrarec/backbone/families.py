@@ -32,15 +32,18 @@ class Family:
         A picture becomes one or more tiles, pixel values have shape (batch, tiles, 3, H, W).
     rope_3d
         Positions are counted along time, height and width (multimodal rotary embedding).
+    fixed_size
+        Every picture is brought to one size and stands for the same tokens.
     """
 
     name: str
     vision_parts: tuple[str, ...] = ()
     tiled: bool = False
     rope_3d: bool = False
+    fixed_size: bool = False
 
 
-_LLAVA = Family("llava", ("vision_tower", "multi_modal_projector"))
+_LLAVA = Family("llava", ("vision_tower", "multi_modal_projector"), fixed_size=True)
 _QWEN = Family("qwen", ("visual",), rope_3d=True)
 _IDEFICS = Family("idefics", ("vision_model", "connector"), tiled=True)
 _FAMILIES = {
@@ -61,7 +64,9 @@ def family_of(config: Any) -> Family | None:
     >>> family_of(LlavaConfig()).name
     'llava'
     """
-    return _FAMILIES.get(getattr(config, "model_type", ""))
+    tower = getattr(getattr(config, "vision_config", None), "model_type", "")
+    # Pixtral is a LLaVA by name whose pictures keep their shape, with row breaks between their tokens.
+    return None if tower == "pixtral" else _FAMILIES.get(getattr(config, "model_type", ""))
 
 
 def rope_positions(

@@ -86,7 +86,7 @@ def first_token_probability(
 ) -> np.ndarray:
     """See :meth:`mmsrarec.backbone.Backbone.first_token_probability`."""
     yes_rows, no_rows = answer_rows(backbone, yes, no)
-    head = backbone.output_rows(yes_rows + no_rows)
+    head = backbone.output_head().rows(yes_rows + no_rows)
 
     def probability(states: torch.Tensor) -> torch.Tensor:
         logits = head(states).float()  # (B, spellings of yes and of no)

@@ -127,7 +127,7 @@ def embed(backbone: Backbone, input_ids: torch.Tensor, pictures: Sequence[Pictur
     if not pictures:
         return embeddings
     features = torch.cat(picture_features(backbone, pictures)).to(embeddings)  # (picture tokens, hidden)
-    places = (input_ids == backbone.image_token_id).unsqueeze(-1).expand_as(embeddings)
+    places = input_ids.eq(backbone.picture_id).unsqueeze(-1).expand_as(embeddings)
     return embeddings.masked_scatter(places, features)
 
 

@@ -74,7 +74,7 @@ def model_fingerprint(model: PreTrainedModel, tokenizer: Any, template: str | No
 def _digest(tensor: torch.Tensor) -> str:
     plain = tensor.detach().to("cpu").contiguous()
     digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)};".encode())
-    digest.update(plain.reshape(-1).view(torch.uint8).numpy())
+    digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

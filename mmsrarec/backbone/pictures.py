@@ -97,11 +97,14 @@ class PictureReader:
         The model's processor.
     placeholder
         What the chat template writes for a picture.
+    fixed_size
+        All pictures stand for the same tokens, so that one need not be read to be encoded.
     """
 
-    def __init__(self, processor: Any, placeholder: str) -> None:
+    def __init__(self, processor: Any, placeholder: str, *, fixed_size: bool = False) -> None:
         self._processor = processor
         self._placeholder = placeholder
+        self._fixed_size = fixed_size
         self._expansions: RecentlyUsed[Expansion] = RecentlyUsed(
             PIXEL_BYTES, lambda kept: kept.input_ids.nbytes
         )
@@ -111,12 +114,16 @@ class PictureReader:
 
     def expansion(self, picture: PictureLike) -> Expansion:
         """Return the tokens that stand for `picture`."""
-        known = self._expansions.get(picture.key)
+        key = self._expansion_key(picture)
+        known = self._expansions.get(key)
         if known is None:
             self._read(picture)
-            known = self._expansions.get(picture.key)
+            known = self._expansions.get(key)
         assert known is not None
         return known
+
+    def _expansion_key(self, picture: PictureLike) -> str:
+        return "" if self._fixed_size else picture.key
 
     def pixels(self, picture: PictureLike) -> dict[str, torch.Tensor]:
         """Return the processor's image outputs for `picture`, as it makes them for one picture alone."""
@@ -136,7 +143,7 @@ class PictureReader:
             ) from error
         pixels = {name: read[name] for name in _PIXEL_NAMES if name in read}
         grid = tuple(pixels["image_grid_thw"][0].tolist()) if "image_grid_thw" in pixels else None
-        self._expansions.put(picture.key, Expansion(read["input_ids"][0], grid))
+        self._expansions.put(self._expansion_key(picture), Expansion(read["input_ids"][0], grid))
         self._pixels.put(picture.key, pixels)
         return pixels
 

@@ -74,7 +74,7 @@ def attending_to(backbone: Backbone, prefix: Sequence[LayerPrefix]) -> Iterator[
 
 
 def branch_attention(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

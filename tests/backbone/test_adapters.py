@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,6 +185,14 @@ class TestStored:
     def test_other_weights_are_warned_of(self, folder: Path) -> None:
         with pytest.warns(UserWarning, match="was trained on other weights"):
             Backbone.load(tiny_llava(seed=1)).load_adapter("one", folder)
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_llava])
+def test_the_base_model_is_saved_without_its_adapters(make: Callable[[], Any], tmp_path: Path) -> None:
+    backbone = Backbone.load(make())
+    backbone.add_adapter("one", EVERYWHERE)
+    backbone.save_pretrained(tmp_path / "model")
+    assert Backbone.load(tmp_path / "model", device="cpu").fingerprint == backbone.fingerprint
 
 
 def test_names_are_checked(backbone: Backbone) -> None:

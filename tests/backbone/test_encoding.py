@@ -7,7 +7,7 @@ import torch
 
 from mmsrarec.backbone import Backbone, Prompt
 from mmsrarec.backbone.batching import length_sorted_batches
-from mmsrarec.backbone.encoding import _collate_extra
+from mmsrarec.backbone.encoding import _collate_extra, _joined
 from mmsrarec.backbone.families import _FAMILIES
 from mmsrarec.errors import InputError
 from mmsrarec.testing import TinyPicture, tiny_llama, tiny_llava
@@ -72,6 +72,8 @@ def test_a_picture_is_read_once(tiny_llava: Backbone) -> None:
             return super().load()
 
     picture = Counted((1, 2, 3))
+    tiny_llava.encode([Prompt((RED,)), Prompt((picture,))])
+    assert Counted.loads == 0  # all pictures of this family are as long
     for _ in range(3):
         tiny_llava.collate(tiny_llava.encode([Prompt((picture, "a", picture))] * 2))
     assert Counted.loads == 1
@@ -96,7 +98,8 @@ def test_an_unknown_family_runs_through_its_own_processor(
     monkeypatch.delitem(_FAMILIES, name)
     unknown = Backbone.load((known.hf, known.processor))
     assert unknown.family is None
-    prompts = [Prompt(("a ", RED, " b")), Prompt(("a ", RED, " c")), Prompt((RED, "longer than that"))]
+    wide = WIDE if name == "llava" else RED
+    prompts = [Prompt(("a ", RED, " b")), Prompt(("a ", wide, " c")), Prompt((RED, "longer than that"))]
     ours, theirs = known.encode(prompts, ["yes", "no", "no"]), unknown.encode(prompts, ["yes", "no", "no"])
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(one.input_ids, other.input_ids)
@@ -129,3 +132,12 @@ def test_batches_keep_to_the_budget() -> None:
     for batch in batches:
         assert len(batch) == 1 or max(lengths[index] for index in batch) * len(batch) <= 18
     assert batches[0] == [5]
+
+
+def test_pictures_of_an_unknown_family_are_filled_up_to_one_size() -> None:
+    wide, high = torch.ones(1, 3, 4, 8), torch.ones(2, 3, 6, 5)
+    joined = _joined([wide, high])
+    assert joined.shape == (3, 3, 6, 8)
+    assert torch.equal(joined[:1, :, :4, :8], wide)
+    assert torch.equal(joined[1:, :, :6, :5], high)
+    assert joined.sum() == wide.sum() + high.sum()

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlavaConfig, PixtralVisionConfig
 
 from mmsrarec.backbone import Backbone, Prompt
-from mmsrarec.backbone.families import rope_positions
+from mmsrarec.backbone.families import family_of, rope_positions
 from mmsrarec.errors import InputError
 from mmsrarec.testing import TinyPicture
 
@@ -25,3 +26,9 @@ def test_positions_are_those_of_transformers(tiny_qwen: Backbone, sizes: list[tu
 def test_a_grid_of_another_model_is_named() -> None:
     with pytest.raises(InputError, match="fills 3 tokens, its grid 4"):
         rope_positions(9, [(1, 4)], [(1, 4, 4)], 2)
+
+
+def test_a_llava_that_keeps_pictures_shapes_is_another_family() -> None:
+    assert family_of(LlavaConfig()) is not None
+    assert family_of(LlavaConfig(vision_config=PixtralVisionConfig())) is None
+    assert family_of(LlamaConfig()) is None

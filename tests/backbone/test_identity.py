@@ -46,7 +46,7 @@ def test_a_written_weight_is_noticed_and_an_unchanged_one_is_not_hashed_again(mo
     with torch.no_grad():
         weight[0, 0] = kept
     assert backbone.fingerprint == before
-    monkeypatch.setattr("mmsrarec.backbone.backbone.model_fingerprint", None)
+    monkeypatch.setattr("mmsrarec.backbone.loaded.model_fingerprint", None)
     assert backbone.fingerprint == before
 
 
