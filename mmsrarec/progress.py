@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -162,7 +162,7 @@ def track(work: Iterable[Item], description: str, total: int | None = None) -> I
     ['a', 'b']
     >>> set_progress(True)
     """
-    if total is None and hasattr(work, "__len__"):
+    if total is None and isinstance(work, Sized):
         total = len(work)
     with ticker(description, total) as progress:
         for unit in work:

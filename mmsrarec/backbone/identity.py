@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from mmsrarec.storage import fingerprint
 
-__all__ = ["base_tensors", "model_fingerprint", "weights_version"]
+__all__ = ["base_tensors", "model_fingerprint", "tensor_digest", "weights_version"]
 
 # Not part of what the model computes: where it was read from, by which version, how attention is run; and the
 # dtype, which is hashed with each weight.
@@ -64,14 +64,15 @@ def model_fingerprint(model: PreTrainedModel, tokenizer: Any, template: str | No
     """
     named = sorted(base_tensors(model), key=lambda pair: pair[0])
     with ThreadPoolExecutor() as threads:
-        digests = list(threads.map(lambda pair: _digest(pair[1]), named))
+        digests = list(threads.map(lambda pair: tensor_digest(pair[1]), named))
     weights = [[name, digest] for (name, _), digest in zip(named, digests, strict=True)]
     config = _without_incidental(json.loads(model.config.to_json_string(use_diff=False)))
     vocabulary = sorted(tokenizer.get_vocab().items())
     return fingerprint(json.dumps(config, sort_keys=True), weights, json.dumps(vocabulary), template)
 
 
-def _digest(tensor: torch.Tensor) -> str:
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """Return the SHA-256 of a tensor's dtype, shape and bytes, 64 hexadecimal digits."""
     plain = tensor.detach().to("cpu").contiguous()
     digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)};".encode())
     digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)

@@ -5,7 +5,6 @@ Stands beside the backbone; ``summarize`` and later rooms compare keywords and t
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sentence_transformers import SentenceTransformer
 
 from mmsrarec.backbone.embedded.weights import SENTENCE_ENCODER, find_packaged_file, quiet_loading
+from mmsrarec.backbone.identity import tensor_digest
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import ticker
 from mmsrarec.storage import fingerprint
@@ -102,7 +101,7 @@ class SentenceEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of weights, vocabulary and settings; equal on any machine, 32 hexadecimal digits."""
-        weights = [[name, _digest(tensor)] for name, tensor in sorted(self.model.state_dict().items())]
+        weights = [[name, tensor_digest(tensor)] for name, tensor in sorted(self.model.state_dict().items())]
         vocabulary = json.dumps(sorted(self.model.tokenizer.get_vocab().items()))
         return fingerprint(str(self.model), self.model.max_seq_length, weights, vocabulary)
 
@@ -169,13 +168,6 @@ class SentenceEncoder:
         made = np.asarray(made, dtype=np.float32)
         length = np.linalg.norm(made, axis=1, keepdims=True)
         return made / np.maximum(length, np.finfo(np.float32).tiny)
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    plain = tensor.detach().to("cpu").contiguous()
-    digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)};".encode())
-    digest.update(plain.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _load(source: str, device: str | None, **settings: Any) -> SentenceTransformer:

@@ -69,12 +69,13 @@ def standardize(backbone: Backbone, contents: Sequence[ItemContent], seed: int) 
     mean, deviation = features.mean(0), features.std(0).clamp(min=1e-2)
     words = backbone.inner.get_input_embeddings().weight  # (vocabulary, hidden)
     generator = torch.Generator().manual_seed(seed)
-    for layer in (projector.linear_1, projector.linear_2):
+    first, last = (layer for layer in projector.modules() if isinstance(layer, nn.Linear))
+    for layer in (first, last):
         nn.init.normal_(layer.weight, std=1 / math.sqrt(layer.in_features), generator=generator)
-    projector.linear_1.weight.div_(deviation)
-    projector.linear_1.bias.copy_(-projector.linear_1.weight @ mean)
-    projector.linear_2.weight.mul_(START_SCALE * float(words.std()))
-    projector.linear_2.bias.copy_(words.mean(0))
+    first.weight.div_(deviation)
+    first.bias.copy_(-first.weight @ mean)
+    last.weight.mul_(START_SCALE * float(words.std()))
+    last.bias.copy_(words.mean(0))
 
 
 def train(
