@@ -96,7 +96,7 @@ class Recommender:
         history: int = 5,
         similar_users: int = 3,
         max_keywords: int = 8,
-        reward_weights: tuple[float, float, float] = (1.0, 0.1, 0.05),
+        reward_weights: tuple[float, float, float] = (1.0, 1.0, 0.01),
         reconstruction: Literal["perplexity", "nll", "clipped"] = "nll",
         sequence_model: Literal["sasrec", "gru4rec"] = "sasrec",
         lora: LoraConfig | None = None,
