@@ -5,10 +5,10 @@ Stands between the summarizer and the backbone's generation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mmsrarec.backbone import Backbone
+from mmsrarec.backbone import Backbone, Prompt
 from mmsrarec.data import ItemContent
 from mmsrarec.summarize.keywords import ParsedAnswer, parse_answer
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
@@ -16,7 +16,9 @@ from mmsrarec.summarize.prompts import image_prompt, text_prompt
 __all__ = ["ItemAnswers", "answer_items"]
 
 _FEWEST_ITEMS = 16
-_TOKENS_AN_ITEM = 192  # both prompts with their answers, generously
+_TOKENS_OF_A_PROMPT = (
+    96  # with its answer; so the prompts of one kind of a batch of items are about one batch
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def answer_items(
     text_tokens: int,
     answer_tokens: int,
     limit: int,
+    alive: Callable[[], None] = lambda: None,
 ) -> Iterator[list[ItemAnswers]]:
     """Ask about items, a batch at a time.
 
@@ -69,44 +72,47 @@ def answer_items(
         Longest answer.
     limit
         Most keywords of an answer.
+    alive
+        Called when half of a batch is done, to show that the work goes on.
 
     Yields
     ------
     list of ItemAnswers
         One batch; every item is in exactly one.
     """
-    size = max(_FEWEST_ITEMS, backbone.batch_tokens // _TOKENS_AN_ITEM)
+    size = max(_FEWEST_ITEMS, backbone.batch_tokens // _TOKENS_OF_A_PROMPT)
     order = sorted(range(len(contents)), key=lambda index: (-len(contents[index].text), index))
     for start in range(0, len(order), size):
         batch = [contents[index] for index in order[start : start + size]]
-        yield _answer_batch(backbone, batch, adapter, text_tokens, answer_tokens, limit)
+        asked = {
+            "text": [text_prompt(content, backbone.tokenizer, text_tokens) for content in batch],
+            "image": [image_prompt(content) if backbone.has_images else None for content in batch],
+        }
+        parsed: dict[str, list[ParsedAnswer | None]] = {}
+        with backbone.adapter(adapter):
+            for kind, prompts in asked.items():
+                parsed[kind] = _answer_prompts(backbone, prompts, answer_tokens, limit)
+                alive()
+        yield [
+            ItemAnswers(content, image, text)
+            for content, image, text in zip(batch, parsed["image"], parsed["text"], strict=True)
+        ]
 
 
-def _answer_batch(
-    backbone: Backbone,
-    batch: Sequence[ItemContent],
-    adapter: str | None,
-    text_tokens: int,
-    answer_tokens: int,
-    limit: int,
-) -> list[ItemAnswers]:
-    asked = [
-        (index, kind, prompt)
-        for index, content in enumerate(batch)
-        for kind, prompt in (
-            ("text", text_prompt(content, backbone.tokenizer, text_tokens)),
-            ("image", image_prompt(content) if backbone.has_images else None),
-        )
-        if prompt is not None
-    ]
-    with backbone.adapter(adapter):
-        written = backbone.generate([prompt for _, _, prompt in asked], max_new_tokens=answer_tokens)
-    parsed: dict[tuple[int, str], ParsedAnswer] = {}
-    for (index, kind, _), text in zip(asked, written, strict=True):
+def _answer_prompts(
+    backbone: Backbone, prompts: Sequence[Prompt | None], answer_tokens: int, limit: int
+) -> list[ParsedAnswer | None]:
+    """Answer the prompts that are there, in their places."""
+    written = iter(
+        backbone.generate([prompt for prompt in prompts if prompt is not None], max_new_tokens=answer_tokens)
+    )
+    answers: list[ParsedAnswer | None] = []
+    for prompt in prompts:
+        if prompt is None:
+            answers.append(None)
+            continue
+        text = next(written)
         tokens = len(backbone.tokenizer(text, add_special_tokens=False)["input_ids"])
         # An answer that ended by itself spent one of its tokens on saying so.
-        parsed[index, kind] = parse_answer(text, limit=limit, cut_short=tokens >= answer_tokens)
-    return [
-        ItemAnswers(content, parsed.get((index, "image")), parsed.get((index, "text")))
-        for index, content in enumerate(batch)
-    ]
+        answers.append(parse_answer(text, limit=limit, cut_short=tokens >= answer_tokens))
+    return answers

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmsrarec.data import ItemContent
 from mmsrarec.summarize.keywords import ParsedAnswer, keyword_key
-from mmsrarec.summarize.rewards import KeywordScorer
+from mmsrarec.summarize.rewards import KeywordScorer, rewarded_text
 from mmsrarec.summarize.targets import phrases
 
 __all__ = ["copies_title", "measure"]
@@ -70,7 +70,7 @@ def measure(
     reward = scorer.score(
         [answer.keywords for answer in answers],
         [answer.written for answer in answers],
-        [content.text for content in contents],
+        [rewarded_text(content) for content in contents],
     )
     means = {
         name: float(getattr(reward, name).double().mean())

@@ -70,7 +70,7 @@ class PolicyPrompt:
     prompt
         The image prompt or the text prompt of an item.
     text
-        The item's whole text.
+        What :func:`~mmsrarec.summarize.rewards.rewarded_text` gives for the item.
     """
 
     prompt: Prompt
@@ -80,8 +80,8 @@ class PolicyPrompt:
 def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: int, cpu: bool) -> GRPOConfig:
     """Return the configuration for a quick run, used where the user gives none.
 
-    Every optimizer step takes one micro-batch of text prompts and one of image prompts, each of four prompts
-    with four answers, so that both modalities have a say in every update.
+    Every optimizer step takes two micro-batches of text prompts and two of image prompts, each of two prompts with
+    four answers: both modalities have a say in every update, and no part of a step is long without a sign of life.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: in
     return GRPOConfig(
         output_dir=str(workdir),
         max_steps=steps,
-        per_device_train_batch_size=16,
-        gradient_accumulation_steps=2,
+        per_device_train_batch_size=8,
+        gradient_accumulation_steps=4,
         steps_per_generation=1,
         num_generations=4,
         max_completion_length=answer_tokens,
         temperature=1.0,
-        learning_rate=2e-4,
+        learning_rate=5e-4,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=2,
         max_grad_norm=1.0,
@@ -129,6 +129,7 @@ _REQUIRED: dict[str, Any] = {
     "remove_unused_columns": False,
     "shuffle_dataset": False,
     "dataloader_pin_memory": False,
+    "dataloader_num_workers": 0,
 }
 
 
@@ -256,19 +257,31 @@ def _settle(config: GRPOConfig, workdir: Path, scorer: KeywordScorer, prompts: i
 
 def _as_dataset(backbone: Backbone, prompts: Sequence[PolicyPrompt]) -> ArrowDataset:
     """Give prompts to TRL as conversations; pictures are opened only when their batch comes."""
-    by_row = [(_conversation(backbone, entry.prompt), entry) for entry in prompts]
+    rows = ArrowDataset.from_dict({"row": list(range(len(prompts)))})
+    return rows.with_transform(_PromptReader(backbone, prompts))
 
-    def read(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        chosen = [by_row[row] for row in batch["row"]]
+
+class _PromptReader:
+    """Reads rows of prompts as TRL's columns: the conversation, its pictures, and the rewarded text."""
+
+    def __init__(self, backbone: Backbone, prompts: Sequence[PolicyPrompt]) -> None:
+        self._with_pictures = backbone.has_images
+        self._prompts = prompts
+        self._conversations = [_conversation(backbone, entry.prompt) for entry in prompts]
+
+    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        chosen = [self._prompts[row] for row in batch["row"]]
         columns: dict[str, list[Any]] = {
-            "prompt": [conversation for conversation, _ in chosen],
-            "text": [entry.text for _, entry in chosen],
+            "prompt": [self._conversations[row] for row in batch["row"]],
+            "text": [entry.text for entry in chosen],
         }
-        if backbone.has_images:
-            columns["images"] = [[picture.load() for picture in entry.prompt.pictures] for _, entry in chosen]
+        if self._with_pictures:
+            columns["images"] = [[picture.load() for picture in entry.prompt.pictures] for entry in chosen]
         return columns
 
-    return ArrowDataset.from_dict({"row": list(range(len(prompts)))}).with_transform(read)
+    def __getstate__(self) -> dict[str, Any]:
+        # `datasets` hashes a transform by pickling it; the hash is for a cache that is not used here.
+        return {}
 
 
 def _conversation(backbone: Backbone, prompt: Prompt) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from mmsrarec.backbone import Backbone, SentenceEncoder, cut_text
+from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError
 from mmsrarec.kernels import GroupReward, group_reward
 from mmsrarec.summarize.keywords import ParsedAnswer, parse_answer
@@ -37,7 +38,37 @@ __all__ = [
     "length_reward",
     "reconstruction_reward",
     "reward_functions",
+    "rewarded_text",
 ]
+
+
+def rewarded_text(content: ItemContent) -> str:
+    """Return the text that keywords of an item are rewarded against.
+
+    The title is left out where there is a description: it is the first thing of the text, so to copy it would pay
+    more than to say what the item is (see docs/decisions/0004-summarizer.md for the numbers).
+
+    Parameters
+    ----------
+    content
+        The item.
+
+    Returns
+    -------
+    str
+        Description and categories; without a description all text there is, perhaps ``""``.
+
+    Examples
+    --------
+    >>> rewarded_text(ItemContent("Porto", "A red mug.", ("Kitchen",)))
+    'A red mug. Categories: Kitchen.'
+    >>> rewarded_text(ItemContent("Porto mug", "", ("Kitchen",)))
+    'Porto mug. Categories: Kitchen.'
+    """
+    if not content.description.strip():
+        return content.text
+    return replace(content, title="").text
+
 
 Reconstruction = Literal["perplexity", "nll", "clipped"]
 
@@ -63,7 +94,7 @@ class RewardSettings:
 
     information: float = 1.0
     reconstruction: float = 1.0
-    length: float = 0.02
+    length: float = 0.01
     form: Reconstruction = "nll"
     text_tokens: int = 48
 

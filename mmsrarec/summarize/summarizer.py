@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,9 @@ class Summarizer:
         grpo: GRPOConfig | None = None,
         warm_start: SFTConfig | None = None,
         lora: LoraConfig | None = None,
-        reward_weights: tuple[float, float, float] = (1.0, 1.0, 0.02),
+        reward_weights: tuple[float, float, float] = (1.0, 1.0, 0.01),
         reconstruction: Reconstruction = "nll",
-        text_tokens: int = 64,
+        text_tokens: int = 48,
         answer_tokens: int = 24,
     ) -> None:
         for name, value, least in (
@@ -191,7 +192,7 @@ class Summarizer:
         contents: Sequence[ItemContent],
         table: KeywordTable,
         *,
-        progress: str | None = "summarizing items",
+        progress: str = "summarizing items",
     ) -> list[tuple[str, ...]]:
         """Return the keywords of items, asking the model only for those the table does not have.
 
@@ -205,7 +206,7 @@ class Summarizer:
         table
             Where keywords are kept.
         progress
-            What to call the work on the progress bar; ``None`` shows none.
+            What to call the work on the progress bar.
 
         Returns
         -------
@@ -222,7 +223,7 @@ class Summarizer:
         known = table.get_many([content.key for content in contents], made_by=made_by)
         missing = {content.key: content for content in contents if content.key not in known}
         if missing:
-            with ticker(progress or "", len(missing)) as shown:
+            with ticker(progress, len(missing)) as shown:
                 for answers in answer_items(
                     self.backbone,
                     list(missing.values()),
@@ -230,12 +231,12 @@ class Summarizer:
                     text_tokens=self.text_tokens,
                     answer_tokens=self.answer_tokens,
                     limit=self.max_keywords,
+                    alive=partial(shown.advance, 0),
                 ):
                     rows = [self._row(item) for item in answers]
                     table.put_many(rows, made_by=made_by)
                     known.update((row.item_key, row) for row in rows)
-                    if progress is not None:
-                        shown.advance(len(rows))
+                    shown.advance(len(rows))
             repaired = sum(known[key].repaired for key in missing)
             logger.info("summarized %d items, %d answers were repaired", len(missing), repaired)
         return [known[content.key].keywords for content in contents]

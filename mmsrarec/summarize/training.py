@@ -21,7 +21,7 @@ from mmsrarec.progress import logger
 from mmsrarec.storage import MANIFEST, read_json, write_json
 from mmsrarec.summarize.grpo import POLICY, REFERENCE, PolicyPrompt, grpo_config, read_log, train_policy
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
-from mmsrarec.summarize.rewards import KeywordScorer
+from mmsrarec.summarize.rewards import KeywordScorer, rewarded_text
 from mmsrarec.summarize.targets import KeywordExtractor
 from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora, warm_start, warm_start_examples
 
@@ -213,7 +213,11 @@ def _reinforce(
                 if name in backbone.adapters:
                     backbone.remove_adapter(name)
     _keep_logs_only(run)
-    return read_log(run / "rewards.jsonl")
+    # How long a step took differs from run to run and must not make equal summarizers differ.
+    return [
+        {name: value for name, value in step.items() if name != "seconds"}
+        for step in read_log(run / "rewards.jsonl")
+    ]
 
 
 def policy_prompts(
@@ -245,10 +249,10 @@ def policy_prompts(
         asked = text_prompt(content, backbone.tokenizer, text_tokens)
         if asked is None:
             continue
-        text_prompts.append(PolicyPrompt(asked, content.text))
+        text_prompts.append(PolicyPrompt(asked, rewarded_text(content)))
         pictured = image_prompt(content) if backbone.has_images else None
         if pictured is not None:
-            image_prompts.append(PolicyPrompt(pictured, content.text))
+            image_prompts.append(PolicyPrompt(pictured, rewarded_text(content)))
     if not text_prompts:
         raise InputError("contents must hold a text to reward keywords against, got none; give titles.")
     return text_prompts, image_prompts

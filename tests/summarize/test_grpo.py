@@ -82,7 +82,7 @@ def test_two_steps_change_the_adapter_and_nothing_else(
     steps = train(policy, tiny_encoder, contents, small(tmp_path, 2))
     assert [step["step"] for step in steps] == [1, 2]
     for step in steps:
-        total = step["information"] + step["reconstruction"] + 0.02 * step["length"]
+        total = step["information"] + step["reconstruction"] + 0.01 * step["length"]
         assert step["total"] == pytest.approx(total, abs=1e-3)
         assert 0 <= step["groups_without_spread"] <= 1
         assert 0 <= step["repaired"] <= 1
@@ -220,4 +220,5 @@ def test_the_quick_configuration_is_valid_and_rewards_both_modalities_in_each_st
     config = grpo_config(tmp_path, steps=3, answer_tokens=24, seed=0, cpu=True)
     assert config.max_steps == 3
     assert config.generation_batch_size // config.num_generations >= 2
-    assert config.gradient_accumulation_steps == 2 * config.steps_per_generation
+    blocks_of_a_step = config.gradient_accumulation_steps // config.steps_per_generation
+    assert blocks_of_a_step % 2 == 0

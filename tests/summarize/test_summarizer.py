@@ -74,7 +74,7 @@ def test_the_whole_stage(
     shutil.rmtree(tmp_path / "run")
     loaded = Summarizer.load(tmp_path / "saved", backbone=tiny_llava, encoder=tiny_encoder)
     assert (loaded.fingerprint, loaded.reward_log_) == kept
-    assert (loaded.max_keywords, loaded.text_tokens, loaded.reward_weights) == (8, 12, (1.0, 1.0, 0.02))
+    assert (loaded.max_keywords, loaded.text_tokens, loaded.reward_weights) == (8, 12, (1.0, 1.0, 0.01))
     assert loaded.summarize(contents[:12], KeywordTable(None)) == keywords
     assert loaded.evaluate(contents[20:26]).equals(measured)
 
@@ -151,7 +151,7 @@ def test_an_unchanged_catalogue_is_one_look_up_and_a_changed_item_is_asked_about
     assert len(statements) == 1
     changed = [*contents[:-1], ItemContent("A new lamp", "", (), None)]
     assert summarizer.summarize(changed, table)[:-1] == first[:-1]
-    assert asked == [1]
+    assert sum(asked) == 1
 
 
 def test_batching_and_order_do_not_change_an_items_keywords(
