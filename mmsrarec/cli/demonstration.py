@@ -34,7 +34,7 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """Show the whole path on a generated shop."""
-    section("1  A generated shop: its pictures show what its texts do not say")
+    section("1  A generated shop, whose pictures show what its words do not")
     from mmsrarec.data import make_catalogue
 
     data = make_catalogue(items=_ITEMS, users=_USERS, seed=seed, folder=workdir / "shop")
@@ -44,7 +44,7 @@ def demo(
     train, validation, test = split_data(data, Split.USER, seed)
     save_held_out(test, workdir, Split.USER.value, seed)
 
-    section("2  Fit: keywords from pictures and words, similar users, one language model tuned on four tasks")
+    section("2  Fit: keywords, similar users, a language model tuned on four tasks")
     from mmsrarec.recommender import Recommender
 
     recommender = Recommender(backbone=backbone, preset="demo", seed=seed)
