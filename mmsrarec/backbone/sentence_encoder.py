@@ -93,10 +93,11 @@ class SentenceEncoder:
     def __repr__(self) -> str:
         return f"SentenceEncoder({self.name!r}, dimension={self.dimension})"
 
-    @property
+    @cached_property
     def dimension(self) -> int:
         """Length of a vector."""
-        return int(self.model.get_embedding_dimension())
+        # The model's own method for this has changed its name between releases.
+        return int(self._run([""], 1).shape[1])
 
     @cached_property
     def fingerprint(self) -> str:

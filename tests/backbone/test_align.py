@@ -1,18 +1,21 @@
 """Alignment: the projector alone learns captions, deterministically, and an interrupted run ends the same."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mmsrarec import testing
 from mmsrarec.backbone import Backbone, Prompt
 from mmsrarec.backbone import align as align_module
+from mmsrarec.backbone import embedded as embedded_package
 from mmsrarec.backbone.align import align, caption_of
 from mmsrarec.backbone.pictures import RecentlyUsed
 from mmsrarec.backbone.projection import image_features, merge_image_features, projector_of
-from mmsrarec.data import ItemContent, make_catalogue
+from mmsrarec.data import ItemContent, catalogue_facts, make_catalogue
 from mmsrarec.errors import InputError, StoredFileError
 
 
@@ -213,3 +216,23 @@ def test_a_model_without_such_a_projector_is_refused(fixture, request, shop):
 def test_captions_name_categories_first():
     content = ItemContent(" Blue Mug ", "Holds tea.", ("Kitchen", "Mugs", "blue mug"))
     assert caption_of(content) == "kitchen, mugs, blue mug"
+
+
+def test_the_shipped_projector_sees_what_is_in_a_picture(embedded, shop):
+    """Facts of pictures it was not trained on are likelier, and written, with the right picture."""
+    facts = catalogue_facts(12, 5).to_dicts()
+    captions = [f"{fact['colour']}, {fact['pattern']}, {fact['kind']}" for fact in facts]
+    prompts = [Prompt((align_module.LEAD, content.picture)) for content in shop[:12]]
+    right = embedded.mean_nll(prompts, captions)
+    other = embedded.mean_nll(prompts[6:] + prompts[:6], captions)
+    assert right.mean() < 0.5
+    assert other.mean() > right.mean() + 2.0
+    written = embedded.generate(prompts, max_new_tokens=12)
+    for name, least in (("kind", 11), ("pattern", 10), ("colour", 8)):
+        assert sum(fact[name] in answer for fact, answer in zip(facts, written, strict=True)) >= least
+
+
+def test_the_shipped_projector_is_small(embedded):
+    file = Path(embedded_package.__file__).with_name("projector.safetensors")
+    assert file.stat().st_size < 3_000_000
+    assert {tensor.dtype for tensor in load_file(file).values()} == {torch.float16}
