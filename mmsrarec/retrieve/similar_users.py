@@ -27,7 +27,6 @@ __all__ = ["Neighbours", "SimilarUsers"]
 KIND = "similar_users"
 
 _ENTRIES = "entries.safetensors"
-_MODEL = "sequence_model"
 _USERS_AT_ONCE = 4096
 _QUERIES_AT_ONCE = 1024
 _FETCHED_A_NEIGHBOUR = 8
@@ -203,7 +202,7 @@ class SimilarUsers:
         return entries[best], similarity[best]
 
     def save(self, folder: str | Path) -> None:
-        """Write the knowledge base and its sequence model as one artefact.
+        """Write the knowledge base as an artefact; its sequence model is saved by itself.
 
         Raises
         ------
@@ -215,14 +214,13 @@ class SimilarUsers:
 
         def write(path: Path) -> None:
             save_file({name: torch.from_numpy(array) for name, array in tensors.items()}, path / _ENTRIES)
-            self.model_.save(path / _MODEL)
 
         made_from = fingerprint(self.model_.fingerprint_, self.positions, self.users_, self.next_items_)
         details = {"model": self.model_.fingerprint_, "positions": self.positions}
         write_artefact(folder, KIND, made_from, write, details)
 
     @classmethod
-    def load(cls, folder: str | Path, model: SequenceModel | None = None) -> SimilarUsers:
+    def load(cls, folder: str | Path, model: SequenceModel) -> SimilarUsers:
         """Read what :meth:`save` wrote.
 
         Parameters
@@ -230,8 +228,7 @@ class SimilarUsers:
         folder
             The artefact.
         model
-            The sequence model it was fitted with, if that is in memory already; ``None`` reads the copy in
-            `folder`.
+            The sequence model it was fitted with.
 
         Raises
         ------
@@ -240,8 +237,6 @@ class SimilarUsers:
         """
         folder = Path(folder)
         details = read_artefact(folder, KIND)["details"]
-        if model is None:
-            model = SequenceModel.load(folder / _MODEL)
         if model.fingerprint_ != details["model"]:
             raise StoredFileError(f"{folder} was made with another sequence model; load the two together.")
         tensors = load_file(folder / _ENTRIES)

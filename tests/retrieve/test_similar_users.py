@@ -130,15 +130,12 @@ def test_chunks_of_users_do_not_show(model: SequenceModel, monkeypatch: pytest.M
 class TestStorage:
     def test_searches_the_same_after_load(self, similar: SimilarUsers, tmp_path: Path):
         similar.save(tmp_path / "users")
-        for loaded in (
-            SimilarUsers.load(tmp_path / "users"),
-            SimilarUsers.load(tmp_path / "users", similar.model_),
-        ):
-            left, right = (one.search([[1, 2, 3], [7]], k=6) for one in (similar, loaded))
-            assert np.array_equal(left.users, right.users)
-            assert np.array_equal(left.next_items, right.next_items)
-            assert np.array_equal(left.similarity, right.similarity)
-            assert loaded.positions == similar.positions
+        loaded = SimilarUsers.load(tmp_path / "users", similar.model_)
+        left, right = (one.search([[1, 2, 3], [7]], k=6) for one in (similar, loaded))
+        assert np.array_equal(left.users, right.users)
+        assert np.array_equal(left.next_items, right.next_items)
+        assert np.array_equal(left.similarity, right.similarity)
+        assert loaded.positions == similar.positions
 
     def test_another_model_is_refused(self, similar: SimilarUsers, tmp_path: Path):
         similar.save(tmp_path / "users")
@@ -146,13 +143,12 @@ class TestStorage:
         with pytest.raises(StoredFileError, match="another sequence model"):
             SimilarUsers.load(tmp_path / "users", other)
 
-    @pytest.mark.parametrize("name", ["entries.safetensors", "sequence_model/weights.safetensors"])
-    def test_a_truncated_file_is_named(self, similar: SimilarUsers, tmp_path: Path, name: str):
+    def test_a_truncated_file_is_named(self, similar: SimilarUsers, tmp_path: Path):
         similar.save(tmp_path / "users")
-        path = tmp_path / "users" / name
+        path = tmp_path / "users" / "entries.safetensors"
         path.write_bytes(path.read_bytes()[:-5])
-        with pytest.raises(StoredFileError, match=name):
-            SimilarUsers.load(tmp_path / "users")
+        with pytest.raises(StoredFileError, match=r"entries\.safetensors"):
+            SimilarUsers.load(tmp_path / "users", similar.model_)
 
 
 def test_arguments_are_checked(similar: SimilarUsers):

@@ -108,7 +108,7 @@ class SequenceModel:
         epochs: int = 100,
         patience: int = 10,
         batch_events: int = 1024,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         device: str = "cpu",
         seed: int = 0,
     ) -> None:

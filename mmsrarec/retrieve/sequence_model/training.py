@@ -215,5 +215,5 @@ def _train_epoch(
             optimizer.step()
             total += loss.item() * len(targets)
             targets_done += len(targets)
-            shown.advance(len(targets), f"epoch {epoch + 1}/{plan.epochs}, loss {total / targets_done:.3f}")
+            shown.advance(len(targets), f"epoch {epoch + 1}, loss {total / targets_done:.2f}")
     return total / max(targets_done, 1)
