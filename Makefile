@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
-PYTEST := OMP_NUM_THREADS=2 $(BIN)/pytest
+PYTEST := OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
 NATIVE := $(shell find csrc -name '*.[ch]pp')
 NATIVE_TESTS := $(shell find tests/csrc -name '*.[ch]pp')
 PACKAGE := $(shell find mmsrarec kernels -name '*.py' -o -name '*.pyi')

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,10 +174,12 @@ def align(
         [epochs, learning_rate, batch_size, seed, held_out],
     )
     checkpoint = _Checkpoint(None if workdir is None else Path(workdir) / CHECKPOINT, identity)
+    _read_pictures(backbone, examples, cache, progress and "reading pictures")
+    measure = partial(_held_out_nll, backbone, cache=cache, progress=progress and "measuring captions")
     with backbone.adapter(None), _trainable(projector):
         optimizer = torch.optim.AdamW(projector.parameters(), lr=learning_rate, weight_decay=0.0)
         kept = checkpoint.restore(projector, optimizer)
-        before, losses = kept or (_held_out_nll(backbone, measured, measured, cache), [])
+        before, losses = kept or (measure(measured, measured), [])
         with advancing(progress, len(batches)) as advance:
             advance(len(losses))
             for step in range(len(losses), len(batches)):
@@ -185,8 +188,8 @@ def align(
                 if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == len(batches):
                     checkpoint.save(projector, optimizer, before, losses)
                 advance(1)
-        after = _held_out_nll(backbone, measured, measured, cache)
-        other = _held_out_nll(backbone, measured, measured[1:] + measured[:1], cache)
+        after = measure(measured, measured)
+        other = measure(measured, measured[1:] + measured[:1])
     logger.info("aligned %d pictures: held-out NLL %.3f, was %.3f", len(trained), after, before)
     return AlignResult(tuple(losses), before, after, other, len(trained), len(measured))
 
@@ -228,6 +231,18 @@ def _encode(
     )
 
 
+def _read_pictures(
+    backbone: Backbone, examples: Sequence[Encoded], cache: Features, progress: str | None
+) -> None:
+    """Fill the cache in one order, so that a resumed run batches the tower, and thus rounds, as an undisturbed one."""
+    pictures = [one.images[0] for one in examples]
+    with advancing(progress, len(pictures)) as advance:
+        for first in range(0, len(pictures), TOWER_BATCH):
+            chunk = pictures[first : first + TOWER_BATCH]
+            image_features(backbone, chunk, cache=cache)
+            advance(len(chunk))
+
+
 def _batches(examples: Sequence[Encoded], size: int, seed: list[int]) -> list[list[Encoded]]:
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(examples)).tolist()
@@ -266,15 +281,22 @@ def _caption_nll(
 
 @torch.no_grad()
 def _held_out_nll(
-    backbone: Backbone, captioned: Sequence[Encoded], pictured: Sequence[Encoded], cache: Features
+    backbone: Backbone,
+    captioned: Sequence[Encoded],
+    pictured: Sequence[Encoded],
+    *,
+    cache: Features,
+    progress: str | None,
 ) -> float:
     """Mean NLL a token of the captions of one list, given the pictures of the other; NaN if there are none."""
     total, count = 0.0, 0
-    for first in range(0, len(captioned), TOWER_BATCH):
-        part = slice(first, first + TOWER_BATCH)
-        pictures = [one.images[0] for one in pictured[part]]
-        nll = _caption_nll(backbone, captioned[part], pictures, cache)
-        total, count = total + float(nll.sum()), count + len(nll)
+    with advancing(progress, len(captioned)) as advance:
+        for first in range(0, len(captioned), TOWER_BATCH):
+            part = slice(first, first + TOWER_BATCH)
+            pictures = [one.images[0] for one in pictured[part]]
+            nll = _caption_nll(backbone, captioned[part], pictures, cache)
+            total, count = total + float(nll.sum()), count + len(nll)
+            advance(len(pictures))
     return total / count if count else math.nan
 
 

@@ -173,13 +173,14 @@ class _AnswerTrainer(SFTTrainer):
         )
         hidden = outputs.hidden_states[-1]  # (rows, tokens, hidden)
         before, targets, offsets = _answer_positions(rows)
-        head = self._backbone.hf.get_output_embeddings()
+        head = self._backbone.output_head()
         nll = sequence_nll(
-            hidden[before[0], before[1]],
+            head.scaled(hidden[before[0], before[1]]),
             head.weight,
             targets.to(hidden.device),
             offsets.to(hidden.device),
             reduction="sum",
+            softcap=head.softcap,
         )
         loss = nll.mean()
         return (loss, outputs) if return_outputs else loss

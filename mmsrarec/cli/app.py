@@ -27,7 +27,10 @@ __all__ = ["app", "main", "run"]
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-_QUIET = {
+_ENVIRONMENT = {
+    # Threads that wait by spinning take the cores from whatever else runs; asleep, they cost an idle machine nothing
+    # that can be seen. Read once, when torch is loaded.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "DATASETS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -171,7 +174,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     mmsrarec 0.1.0
     0
     """
-    for name, value in _QUIET.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     progress.logger.setLevel(logging.INFO)
     handler = _StderrHandler(logging.WARNING)

@@ -1,0 +1,144 @@
+"""Supervised tuning: the loss is on answer tokens, only the adapter learns, and a killed run ends the same."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig
+from trl import SFTConfig
+
+from mmsrarec.backbone import Backbone, Prompt, supervised_tune
+from mmsrarec.backbone.supervised import StepLog, last_checkpoint
+from mmsrarec.errors import InputError
+from mmsrarec.testing import TinyPicture
+
+LORA = {
+    "r": 4,
+    "lora_alpha": 8,
+    "target_modules": r".*(language_model|model\.layers|text_model).*\.(q_proj|v_proj)",
+}
+PROMPTS = [Prompt((f"Number {number}: ", TinyPicture((200, 30, 30)), " is it red?")) for number in range(12)]
+ANSWERS = ["yes", "no, it is not"] * 6
+
+
+def config(folder: Path, **changes) -> SFTConfig:
+    settings = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 2,
+        "num_train_epochs": 1,
+        "learning_rate": 1e-2,
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "use_cpu": True,
+        "save_steps": 2,
+        "seed": 5,
+    }
+    return SFTConfig(**settings | changes)
+
+
+def fresh(backbone: Backbone) -> None:
+    if "tuned" in backbone.adapters:
+        backbone.remove_adapter("tuned")
+    torch.manual_seed(0)
+    backbone.add_adapter("tuned", LoraConfig(**LORA, lora_dropout=0.1))
+
+
+def weights(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    backbone.save_adapter("tuned", folder)
+    return load_file(folder / "adapter_model.safetensors")
+
+
+@pytest.fixture(params=["tiny_llama", "tiny_llava", "tiny_qwen", "tiny_smolvlm"])
+def backbone(request: pytest.FixtureRequest):
+    backbone = request.getfixturevalue(request.param)
+    yield backbone
+    for name in backbone.adapters:
+        backbone.remove_adapter(name)
+
+
+@pytest.mark.filterwarnings("ignore:.*reads text only")
+def test_loss_is_the_answers_summed_nll(backbone: Backbone, tmp_path: Path) -> None:
+    fresh(backbone)
+    encoded = backbone.encode(PROMPTS[:2], ANSWERS[:2])
+    expected = []
+    for row in encoded:
+        inputs = backbone.collate([row])
+        labels = inputs.pop("labels")[0]
+        with torch.no_grad():
+            logits = backbone.hf(**inputs).logits[0]
+        answer = labels[1:] != -100
+        expected.append(
+            torch.nn.functional.cross_entropy(logits[:-1][answer], labels[1:][answer], reduction="sum")
+        )
+        assert answer.sum() == len(row) - row.answer_start
+    log = supervised_tune(
+        backbone, "tuned", PROMPTS[:2], ANSWERS[:2], workdir=tmp_path, config=config(tmp_path)
+    )
+    assert log[0]["loss"] == pytest.approx(float(torch.stack(expected).mean()), rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*reads text only")
+def test_it_learns_and_leaves_the_base_alone(backbone: Backbone, tmp_path: Path) -> None:
+    fresh(backbone)
+    before = backbone.fingerprint
+    log = supervised_tune(
+        backbone, "tuned", PROMPTS, ANSWERS, workdir=tmp_path, config=config(tmp_path, num_train_epochs=8)
+    )
+    assert len(log) == 48
+    assert sum(step["loss"] for step in log[-6:]) < 0.7 * sum(step["loss"] for step in log[:6])
+    assert backbone.fingerprint == before
+    assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+
+
+def test_interrupted_run_ends_with_the_same_weights(
+    tiny_llava: Backbone, tmp_path: Path, monkeypatch
+) -> None:
+    fresh(tiny_llava)
+    whole = supervised_tune(
+        tiny_llava, "tuned", PROMPTS, ANSWERS, workdir=tmp_path / "a", config=config(tmp_path / "a")
+    )
+    undisturbed = weights(tiny_llava, tmp_path / "a_weights")
+
+    fresh(tiny_llava)
+    on_log = StepLog.on_log
+
+    def interrupting(self, arguments, state, control, logs=None, **more):
+        on_log(self, arguments, state, control, logs=logs, **more)
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(StepLog, "on_log", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        supervised_tune(
+            tiny_llava, "tuned", PROMPTS, ANSWERS, workdir=tmp_path / "b", config=config(tmp_path / "b")
+        )
+    monkeypatch.undo()
+    fresh(tiny_llava)
+    resumed = supervised_tune(
+        tiny_llava, "tuned", PROMPTS, ANSWERS, workdir=tmp_path / "b", config=config(tmp_path / "b")
+    )
+    again = weights(tiny_llava, tmp_path / "b_weights")
+    tiny_llava.remove_adapter("tuned")
+    assert undisturbed.keys() == again.keys()
+    assert all(torch.equal(undisturbed[name], again[name]) for name in again)
+    assert [step["step"] for step in resumed] == [step["step"] for step in whole]
+    assert [step["loss"] for step in resumed] == [step["loss"] for step in whole]
+
+
+def test_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step, state in ((2, json.dumps({"global_step": 2})), (4, '{"global_st'), (6, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
+def test_bad_arguments_are_named(tiny_llama: Backbone, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="prompts and answers must be of one length"):
+        supervised_tune(tiny_llama, "tuned", PROMPTS, ANSWERS[:1], workdir=tmp_path)
+    with pytest.raises(InputError, match="prompts and answers must be of one length of 1 or more, got 0"):
+        supervised_tune(tiny_llama, "tuned", [], [], workdir=tmp_path)
