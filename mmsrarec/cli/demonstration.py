@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,11 +15,15 @@ from mmsrarec.cli.options import OutputFormat, Seed, Split, Verbose
 from mmsrarec.cli.output import print_frame, print_rich, print_table, say, section
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mmsrarec.recommender import Recommender
 
 __all__ = ["demo"]
 
-_ITEMS, _USERS = 60, 120
+# With fewer users there is too little to learn a taste from, and popularity is hard to beat.
+_ITEMS, _USERS = 60, 600
+_USERS_EVALUATED = 12
 _KEYWORDS_SHOWN = 5
 
 
@@ -58,15 +62,15 @@ def demo(
     recommended = recommendation_frame(recommender, recommender.recommend(users, k=5))
     print_frame(recommended, OutputFormat.TABLE)
 
-    section("5  Why the first of them")
-    explanation = recommender.explain(users[0])
+    section("5  Why one of them")
+    explanation = recommender.explain(*_most_matches(recommender, recommended))
     typer.echo(str(explanation))
     explanation.to_html(workdir / "explanation.html")
 
     section("6  How good it is, on users it has never seen")
     from mmsrarec.evaluate import evaluate_recommender
 
-    table = evaluate_recommender(recommender, test, seed=seed)
+    table = evaluate_recommender(recommender, test, users=_USERS_EVALUATED, seed=seed)
     print_rich(table)
 
     section("7  The pages")
@@ -74,6 +78,21 @@ def demo(
     write_run_report(recommender, workdir, workdir / "report.html", users, k=5, evaluation=table)
     say(f"explanation: {workdir / 'explanation.html'}")
     say(f"report:      {workdir / 'report.html'}")
+
+
+def _most_matches(recommender: Recommender, recommended: pl.DataFrame) -> tuple[Any, Any]:
+    """Choose the recommendation whose keywords occur most often in the latest history of its user."""
+    from mmsrarec.explain import keywords_match
+
+    parts = recommender.parts_
+    keywords = parts.retrieval.keywords
+
+    def matches(row: tuple[Any, Any]) -> int:
+        history = parts.users.histories[parts.users.find([row[0]])[0]][-recommender.history :]
+        own = keywords[parts.catalogue.item_index([row[1]])[0]]
+        return sum(keywords_match(one, other) for one in own for item in history for other in keywords[item])
+
+    return max(recommended.select("user_id", "item_id").rows(), key=matches)
 
 
 def _print_keywords(recommender: Recommender) -> None:
