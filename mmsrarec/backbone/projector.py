@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from mmsrarec.errors import InputError, StoredFileError
+from mmsrarec.backbone.projection import projector_of
+from mmsrarec.errors import StoredFileError
 from mmsrarec.storage import read_artefact, write_artefact
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def save_projector(backbone: Backbone, folder: str | Path) -> None:
     InputError
         If the model has no projector of its own.
     """
-    weights = {name: tensor.contiguous() for name, tensor in _projector(backbone).state_dict().items()}
+    weights = {name: tensor.contiguous() for name, tensor in projector_of(backbone).state_dict().items()}
     write_artefact(
         folder,
         _KIND,
@@ -52,13 +53,6 @@ def load_projector(backbone: Backbone, folder: str | Path) -> None:
     try:
         weights = safetensors.torch.load_file(Path(folder) / _WEIGHTS)
         with torch.no_grad():
-            _projector(backbone).load_state_dict(weights)
+            projector_of(backbone).load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
         raise StoredFileError(f"{folder} does not fit backbone {backbone.name!r}: {error}") from error
-
-
-def _projector(backbone: Backbone) -> torch.nn.Module:
-    projector = getattr(backbone.inner, "multi_modal_projector", None)
-    if projector is None:
-        raise InputError(f"backbone {backbone.name!r} has no projector to align; only LLaVA-like models have one.")
-    return projector

@@ -23,7 +23,7 @@ __all__ = ["demo"]
 
 # With fewer users there is too little to learn a taste from, and popularity is hard to beat.
 _ITEMS, _USERS = 60, 600
-_USERS_EVALUATED = 12
+_USERS_EVALUATED = 16
 _KEYWORDS_SHOWN = 5
 
 
