@@ -6,7 +6,8 @@ alignment → summarizer → keywords → sequence_model → similar_users → r
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +78,7 @@ class Fit:
         self.settings = settings
         self.backbone = backbone
         self.encoder = encoder
+        train = _with_readable_pictures(train)
         self.train = train
         self.histories = train.histories()
         self.users = KnownUsers.from_datasets(train, validation)
@@ -337,6 +339,26 @@ class Fit:
         is_next = np.concatenate([np.arange(len(items)) == 0 for items in candidates])
         BlendRanker().fit(matrix, is_next).save(folder)
         logger.info("blend fitted on %d users, features %s", len(users), ", ".join(FEATURES))
+
+
+def _with_readable_pictures(train: Dataset) -> Dataset:
+    """Open every picture once; an item whose picture is damaged inside goes on without it, with one warning."""
+    damaged: dict[int, str] = {}
+    for item in track(range(train.n_items), "opening pictures", total=train.n_items):
+        picture = train.item_content(item).picture
+        if picture is not None:
+            try:
+                picture.load()
+            except InputError as error:
+                damaged[item] = str(error)
+    if not damaged:
+        return train
+    warnings.warn(
+        f"{len(damaged)} pictures are damaged inside and left out, first: {next(iter(damaged.values()))}",
+        stacklevel=4,
+    )
+    names = train.items["image"].scatter(list(damaged), None)
+    return replace(train, items=train.items.with_columns(image=names))
 
 
 def _prints(histories: Histories) -> str:
