@@ -86,8 +86,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             f"{path} could not be written: {error.strerror or error}. Free space or choose a writable folder."
         ) from error
     finally:
-        # Where the folder itself is a file, there is nothing to remove and the error above says so.
-        with suppress(NotADirectoryError):
+        # Where the name itself is impossible there is nothing to remove, and the error above says so.
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
