@@ -16,12 +16,12 @@ from mmsrarec.data import Dataset
 from mmsrarec.errors import InputError
 from mmsrarec.explain import Explanation
 from mmsrarec.progress import logger
+from mmsrarec.recommender.border import Asked, allowed_items, read_candidates, read_people
 from mmsrarec.recommender.components import Components, join
 from mmsrarec.recommender.engine import Engine, Ranked
 from mmsrarec.recommender.explaining import explain_candidate
 from mmsrarec.recommender.fitting import Fit, FitSettings
 from mmsrarec.recommender.parameters import (
-    as_list,
     check_choice,
     check_flag,
     check_integer,
@@ -283,30 +283,24 @@ class Recommender:
         InputError
             If an id is unknown or the lengths differ.
         """
-        asked, exclude = self._histories(users, histories)
-        entries = as_list("items", items)
-        if len(entries) != len(asked):
-            raise InputError(
-                f"items must have one entry for each of the {len(asked)} users or histories, got {len(entries)}."
-            )
-        ragged = bool(entries) and not isinstance(entries[0], str | bytes) and np.iterable(entries[0])
-        lists = [as_list("items", entry) for entry in entries] if ragged else [[entry] for entry in entries]
-        flat = self._catalogue.item_index([item for entry in lists for item in entry])
-        candidates = np.split(flat, np.cumsum([len(entry) for entry in lists])[:-1]) if lists else []
-        # Entries of one user stand together so that the prompt's beginning is run once for all of them.
-        order = sorted(range(len(asked)), key=lambda row: (asked[row].tobytes(), exclude[row]))
+        asked = read_people(self._parts, users, histories)
+        candidates, ragged = read_candidates(self._parts.catalogue, items, len(asked.histories))
+        # Entries of one person stand together so that the prompt's beginning is run once for all of them.
+        order = sorted(
+            range(len(candidates)), key=lambda row: (asked.histories[row].tobytes(), asked.exclude_users[row])
+        )
         found = self._engine.probability(
-            [asked[row] for row in order],
+            [asked.histories[row] for row in order],
             [candidates[row] for row in order],
-            exclude_users=exclude[order],
+            exclude_users=asked.exclude_users[order],
             progress="scoring",
         )
-        by_row: list[np.ndarray] = [np.empty(0, np.float32)] * len(asked)
+        by_row: list[np.ndarray] = [np.empty(0, np.float32)] * len(candidates)
         for row, probability in zip(order, found, strict=True):
             by_row[row] = probability
         if ragged:
             return by_row
-        return np.concatenate(by_row) if by_row else np.empty(0, np.float32)
+        return np.concatenate([np.empty(0, np.float32), *by_row])
 
     def recommend(
         self,
@@ -347,26 +341,28 @@ class Recommender:
         """
         check_integer("k", k, 1)
         check_flag("exclude_seen", exclude_seen)
-        asked, exclude = self._histories(users, histories)
-        n_items = self._catalogue.n_items
-        if k > n_items:
-            raise InputError(f"k must be at most {n_items}, the size of the catalogue, got {k}.")
-        names = pl.Series("user_id", range(len(asked))) if users is None else self._user_series(users)
-        ranked = self._recommend(asked, exclude, k, self._allowed(asked, exclude_seen, allow, block))
+        catalogue = self._parts.catalogue
+        asked = read_people(self._parts, users, histories)
+        if k > catalogue.n_items:
+            raise InputError(f"k must be at most {catalogue.n_items}, the size of the catalogue, got {k}.")
+        allowed = allowed_items(
+            catalogue, asked.histories, exclude_seen=exclude_seen, allow=allow, block=block
+        )
+        ranked = self._recommend(asked, k, allowed)
         counts = [min(k, len(found.items)) for found in ranked]
         rows = np.repeat(np.arange(len(ranked)), counts)
         items = np.concatenate([np.empty(0, np.int64), *(found.items[:k] for found in ranked)])
         frame = pl.DataFrame(
             {
-                "user_id": names[rows.tolist()],
-                "item_id": self._catalogue.item_ids[items.tolist()],
+                "user_id": asked.names[rows.tolist()],
+                "item_id": catalogue.item_ids[items.tolist()],
                 "rank": np.array([place for count in counts for place in range(1, count + 1)], np.int32),
                 "score": np.concatenate([np.empty(0), *(found.scores[:k] for found in ranked)]).astype(
                     np.float32
                 ),
             }
         )
-        return to_kind(frame, self.parts_.catalogue.frame_kind)
+        return to_kind(frame, self._parts.catalogue.frame_kind)
 
     def explain(
         self, user: Any = None, item: Any = None, *, history: Sequence[Any] | None = None
@@ -392,11 +388,10 @@ class Recommender:
         InputError
             If an id is unknown.
         """
-        asked, exclude = self._histories(
-            None if user is None else [user], None if history is None else [history]
-        )
-        wanted = None if item is None else int(self._catalogue.item_index([item])[0])
-        ranked = self._recommend(asked, exclude, 1, self._allowed(asked, True, None, None))[0]
+        parts = self._parts
+        asked = read_people(parts, None if user is None else [user], None if history is None else [history])
+        wanted = None if item is None else int(parts.catalogue.item_index([item])[0])
+        ranked = self._recommend(asked, 1, allowed_items(parts.catalogue, asked.histories))[0]
         places = np.arange(len(ranked.items)) if wanted is None else np.flatnonzero(ranked.items == wanted)
         rank: int | None = None
         if len(places):
@@ -405,16 +400,18 @@ class Recommender:
             raise InputError("nothing is left to recommend to this user; name an item to explain.")
         else:
             place = 0
-            ranked = self._engine.rank(asked, [np.array([wanted])], exclude_users=exclude)[0]
+            ranked = self._engine.rank(
+                asked.histories, [np.array([wanted])], exclude_users=asked.exclude_users
+            )[0]
         return explain_candidate(
             ranked,
             place,
             user_id=user,
             rank=rank,
-            catalogue=self._catalogue,
-            view=self.parts_.retrieval.view,
-            blend=self.parts_.blend,
-            popularity=self.parts_.popularity,
+            catalogue=parts.catalogue,
+            view=parts.retrieval.view,
+            blend=parts.blend,
+            popularity=parts.popularity,
         )
 
     def search(self, query: str | Sequence[str], k: int = 20) -> Any:
@@ -434,10 +431,10 @@ class Recommender:
         """
         check_integer("k", k, 1)
         found, scores = self._engine.source.search.search(query, k)
-        view = self.parts_.retrieval.view
+        view = self._parts.retrieval.view
         frame = pl.DataFrame(
             {
-                "item_id": self._catalogue.item_ids[found.tolist()],
+                "item_id": self._parts.catalogue.item_ids[found.tolist()],
                 "title": pl.Series([view.contents[item].title for item in found], dtype=pl.String),
                 "keywords": pl.Series(
                     [", ".join(view.keywords(int(item))) for item in found], dtype=pl.String
@@ -446,7 +443,7 @@ class Recommender:
                 "score": scores.astype(np.float32),
             }
         )
-        return to_kind(frame, self.parts_.catalogue.frame_kind)
+        return to_kind(frame, self._parts.catalogue.frame_kind)
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted recommender as safetensors, Parquet and JSON.
@@ -464,8 +461,7 @@ class Recommender:
         StoredFileError
             If `folder` cannot be written to.
         """
-        _ = self._engine
-        save_components(self.parts_, self.get_params(), folder)
+        save_components(self._parts, self.get_params(), folder)
 
     @classmethod
     def load(
@@ -511,61 +507,19 @@ class Recommender:
         return self.engine_
 
     @property
-    def _catalogue(self) -> Dataset:
+    def _parts(self) -> Components:
         _ = self._engine
-        return self.parts_.catalogue
+        return self.parts_
 
-    def _histories(
-        self, users: Sequence[Any] | None, histories: Sequence[Sequence[Any]] | None
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        _ = self._engine
-        if (users is None) == (histories is None):
-            raise InputError("give either users= (known ids) or histories= (lists of item ids).")
-        known = self.parts_.users
-        if users is not None:
-            found = known.find(as_list("users", users))
-            return [known.histories[user] for user in found], known.knowledge_base_id[found]
-        lists = [as_list("histories", history) for history in as_list("histories", histories)]
-        return (
-            [self._catalogue.item_index(history).astype(np.int32) for history in lists],
-            np.full(len(lists), -1, np.int32),
-        )
-
-    def _user_series(self, users: Sequence[Any]) -> pl.Series:
-        return self.parts_.users.ids[self.parts_.users.find(as_list("users", users)).tolist()]
-
-    def _allowed(
-        self,
-        histories: Sequence[np.ndarray],
-        exclude_seen: bool,
-        allow: Sequence[Any] | None,
-        block: Sequence[Any] | None,
-    ) -> list[np.ndarray]:
-        base = np.ones(self._catalogue.n_items, bool)
-        if allow is not None:
-            base[:] = False
-            base[self._catalogue.item_index(as_list("allow", allow))] = True
-        if block is not None:
-            base[self._catalogue.item_index(as_list("block", block))] = False
-        masks = []
-        for history in histories:
-            mask = base.copy()
-            if exclude_seen:
-                mask[history] = False
-            masks.append(mask)
-        return masks
-
-    def _recommend(
-        self, histories: Sequence[np.ndarray], exclude: np.ndarray, k: int, allowed: Sequence[np.ndarray]
-    ) -> list[Ranked]:
+    def _recommend(self, asked: Asked, k: int, allowed: Sequence[np.ndarray]) -> list[Ranked]:
         ranked: list[Ranked] = []
-        for start in range(0, len(histories), _USERS_AT_ONCE):
+        for start in range(0, len(asked.histories), _USERS_AT_ONCE):
             part = slice(start, start + _USERS_AT_ONCE)
             ranked += self._engine.recommend(
-                histories[part],
+                asked.histories[part],
                 allowed[part],
                 k=k,
-                exclude_users=exclude[part],
-                progress="ranking candidates" if len(histories) > 1 else None,
+                exclude_users=asked.exclude_users[part],
+                progress="ranking candidates" if len(asked.histories) > 1 else None,
             )
         return ranked
