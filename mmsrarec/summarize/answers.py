@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mmsrarec.backbone import Backbone, Prompt
 from mmsrarec.data import ItemContent
-from mmsrarec.summarize.keywords import ParsedAnswer, parse_answer
+from mmsrarec.summarize.keywords import ParsedAnswer, merge_keywords, parse_answer
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
 
 __all__ = ["ItemAnswers", "answer_items"]
@@ -41,6 +41,12 @@ class ItemAnswers:
     def answers(self) -> tuple[ParsedAnswer, ...]:
         """The answers there are."""
         return tuple(answer for answer in (self.image, self.text) if answer is not None)
+
+    def merged(self, limit: int) -> tuple[str, ...]:
+        """Return the item's keywords: those of both answers, merged."""
+        image = self.image.keywords if self.image is not None else ()
+        text = self.text.keywords if self.text is not None else ()
+        return merge_keywords(image, text, limit=limit)
 
 
 def answer_items(

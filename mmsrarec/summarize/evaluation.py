@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmsrarec.data import ItemContent
+from mmsrarec.summarize.answers import ItemAnswers
 from mmsrarec.summarize.keywords import ParsedAnswer, keyword_key
 from mmsrarec.summarize.rewards import KeywordScorer, rewarded_text
 from mmsrarec.summarize.targets import phrases
 
-__all__ = ["copies_title", "measure"]
+__all__ = ["copies_title", "measure", "measure_items"]
 
 
 def copies_title(keywords: Sequence[str], title: str) -> bool:
@@ -93,3 +94,41 @@ def measure(
         "most_common_list": max(lists.values()) / len(answers),
         "most_common_keyword": max(single.values(), default=0) / len(answers),
     }
+
+
+def measure_items(
+    items: Sequence[ItemAnswers], scorer: KeywordScorer, *, limit: int
+) -> list[dict[str, float | str]]:
+    """Measure the answers to each prompt, and the keywords they merge into.
+
+    Parameters
+    ----------
+    items
+        Answers of 1 or more items.
+    scorer
+        Computes the rewards.
+    limit
+        Most keywords of an item.
+
+    Returns
+    -------
+    list of dict
+        What :func:`measure` returns for each ``prompt``: ``"text"``, ``"image"`` (where there is any), ``"merged"``.
+    """
+    by_prompt: dict[str, list[tuple[ParsedAnswer, ItemContent]]] = {"text": [], "image": [], "merged": []}
+    for item in items:
+        if item.text is not None:
+            by_prompt["text"].append((item.text, item.content))
+        if item.image is not None:
+            by_prompt["image"].append((item.image, item.content))
+        merged = item.merged(limit)
+        repaired = any(answer.repaired for answer in item.answers)
+        by_prompt["merged"].append((ParsedAnswer(merged, len(merged), repaired), item.content))
+    return [
+        {
+            "prompt": prompt,
+            **measure([answer for answer, _ in pairs], [content for _, content in pairs], scorer),
+        }
+        for prompt, pairs in by_prompt.items()
+        if pairs
+    ]

@@ -9,6 +9,7 @@ memory.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -96,26 +97,29 @@ def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: in
     cpu
         Whether the model is on the CPU; the precision is then float32.
     """
-    return GRPOConfig(
-        output_dir=str(workdir),
-        max_steps=steps,
-        per_device_train_batch_size=8,
-        gradient_accumulation_steps=4,
-        steps_per_generation=1,
-        num_generations=4,
-        max_completion_length=answer_tokens,
-        temperature=1.0,
-        learning_rate=5e-4,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=2,
-        max_grad_norm=1.0,
-        beta=0.0,
-        gradient_checkpointing=not cpu,
-        bf16=not cpu,
-        use_cpu=cpu,
-        save_steps=2,
-        seed=seed,
-    )
+    with warnings.catch_warnings():
+        # The name that TRL itself still uses; its successor is not there in every supported transformers.
+        warnings.filterwarnings("ignore", "`gradient_checkpointing`", FutureWarning)
+        return GRPOConfig(
+            output_dir=str(workdir),
+            max_steps=steps,
+            per_device_train_batch_size=8,
+            gradient_accumulation_steps=4,
+            steps_per_generation=1,
+            num_generations=4,
+            max_completion_length=answer_tokens,
+            temperature=1.0,
+            learning_rate=5e-4,
+            lr_scheduler_type="constant_with_warmup",
+            warmup_steps=2,
+            max_grad_norm=1.0,
+            beta=0.0,
+            gradient_checkpointing=not cpu,
+            bf16=not cpu,
+            use_cpu=cpu,
+            save_steps=2,
+            seed=seed,
+        )
 
 
 # What the prompts below and a resumable run need of the trainer, whatever the user's own configuration says.

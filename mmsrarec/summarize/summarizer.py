@@ -6,7 +6,6 @@ puts together lie beside it (prompts, parsing, warm start, rewards, GRPO, table)
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -24,8 +23,7 @@ from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger, ticker
 from mmsrarec.storage import fingerprint, read_artefact, read_json, write_artefact, write_json
 from mmsrarec.summarize.answers import ItemAnswers, answer_items
-from mmsrarec.summarize.evaluation import measure
-from mmsrarec.summarize.keywords import ParsedAnswer, merge_keywords
+from mmsrarec.summarize.evaluation import measure_items
 from mmsrarec.summarize.prompts import template_fingerprint
 from mmsrarec.summarize.rewards import KeywordScorer, Reconstruction, RewardSettings
 from mmsrarec.summarize.table import KeywordRow, KeywordTable
@@ -290,35 +288,20 @@ class Summarizer:
             answer_tokens=self.answer_tokens,
             limit=self.max_keywords,
         )
-        items = []
+        items: list[ItemAnswers] = []
         with ticker(f"measuring keywords ({stage})", len(contents)) as shown:
             for batch in batches:
                 items += batch
                 shown.advance(len(batch))
-        by_prompt: dict[str, list[tuple[ParsedAnswer, ItemContent]]] = {"text": [], "image": [], "merged": []}
-        for item in items:
-            merged = self._row(item).keywords
-            if item.text is not None:
-                by_prompt["text"].append((item.text, item.content))
-            if item.image is not None:
-                by_prompt["image"].append((item.image, item.content))
-            repaired = any(answer.repaired for answer in item.answers)
-            by_prompt["merged"].append((ParsedAnswer(merged, len(merged), repaired), item.content))
-        scorer = self._scorer()
-        return [
-            {"stage": stage, "prompt": prompt, **measure(*zip(*pairs, strict=True), scorer)}
-            for prompt, pairs in by_prompt.items()
-            if pairs
-        ]
+        rows = measure_items(items, self._scorer(), limit=self.max_keywords)
+        return [{"stage": stage, **row} for row in rows]
 
     def _row(self, item: ItemAnswers) -> KeywordRow:
-        image = item.image.keywords if item.image is not None else ()
-        text = item.text.keywords if item.text is not None else ()
         return KeywordRow(
             item.content.key,
-            image,
-            text,
-            merge_keywords(image, text, limit=self.max_keywords),
+            item.image.keywords if item.image is not None else (),
+            item.text.keywords if item.text is not None else (),
+            item.merged(self.max_keywords),
             sum(answer.repaired for answer in item.answers),
         )
 
@@ -327,11 +310,9 @@ class Summarizer:
         """Hash of all that decides what :meth:`fit` makes of a catalogue and a seed."""
         return fingerprint(
             self._answer_settings(),
-            self.warm_start_items,
-            self.grpo_steps,
+            self._plan().fingerprint,
             list(self.reward_weights),
             self.reconstruction,
-            [_plain(config) for config in (self.grpo, self.warm_start, self.lora)],
         )
 
     @property
@@ -459,20 +440,3 @@ class Summarizer:
             answer_tokens=self.answer_tokens,
             max_keywords=self.max_keywords,
         )
-
-
-# Where a run writes, what it prints and how often it saves do not change what it learns.
-_INCIDENTAL = ("output_dir", "run_name", "project", "report_to", "disable_tqdm", "local_rank", "peft_version")
-_INCIDENTAL_PREFIXES = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_", "trackio_")
-
-
-def _plain(config: Any) -> str | None:
-    """Return a configuration of TRL or PEFT as text that is the same in any process."""
-    if config is None:
-        return None
-    settings = {
-        name: sorted(value) if isinstance(value, set) else value
-        for name, value in config.to_dict().items()
-        if name not in _INCIDENTAL and not name.startswith(_INCIDENTAL_PREFIXES)
-    }
-    return json.dumps(settings, sort_keys=True, default=str)

@@ -6,10 +6,12 @@ folder that is whole or absent; an unfinished one has checkpoints; so a fit kill
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from peft import LoraConfig
 from trl import GRPOConfig, SFTConfig
@@ -18,7 +20,7 @@ from mmsrarec.backbone import Backbone
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger
-from mmsrarec.storage import MANIFEST, read_json, write_json
+from mmsrarec.storage import MANIFEST, fingerprint, read_json, write_json
 from mmsrarec.summarize.grpo import POLICY, REFERENCE, PolicyPrompt, grpo_config, read_log, train_policy
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
 from mmsrarec.summarize.rewards import KeywordScorer, rewarded_text
@@ -53,6 +55,35 @@ class TrainingPlan:
     def learns(self) -> bool:
         """Whether there is anything to train."""
         return self.reinforces or self.warm_start_items > 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides what is learned."""
+        numbers = [
+            self.warm_start_items,
+            self.grpo_steps,
+            self.text_tokens,
+            self.answer_tokens,
+            self.max_keywords,
+        ]
+        return fingerprint(numbers, [_as_text(config) for config in (self.grpo, self.warm_start, self.lora)])
+
+
+# Where a run writes, what it prints and how often it saves do not change what it learns.
+_INCIDENTAL = ("output_dir", "run_name", "project", "report_to", "disable_tqdm", "local_rank", "peft_version")
+_INCIDENTAL_PREFIXES = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_", "trackio_")
+
+
+def _as_text(config: Any) -> str | None:
+    """Return a configuration of TRL or PEFT as text that is the same in any process."""
+    if config is None:
+        return None
+    settings = {
+        name: sorted(value) if isinstance(value, set) else value
+        for name, value in config.to_dict().items()
+        if name not in _INCIDENTAL and not name.startswith(_INCIDENTAL_PREFIXES)
+    }
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
 @dataclass
