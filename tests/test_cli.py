@@ -16,6 +16,7 @@ import pytest
 
 from mmsrarec.cli import run
 from mmsrarec.cli.data_files import parse_columns, read_data
+from mmsrarec.cli.demonstration import most_matches
 from mmsrarec.cli.fitting import split_data
 from mmsrarec.cli.held_out import load_held_out, save_held_out
 from mmsrarec.cli.ids import to_ids
@@ -296,11 +297,11 @@ def test_curves_come_in_the_order_of_the_stages_and_skip_what_is_damaged(tmp_pat
         '{"step": 2, "loss": 1.5, "note": "x"}',
     ]
     (tmp_path / "logs" / "ranker-steps.jsonl").write_text("\n".join(lines))
-    (tmp_path / "logs" / "summarizer-grpo-rewards.jsonl").write_text('{"step": 0, "total": 1}')
+    (tmp_path / "logs" / "summarizer-grpo_run-rewards.jsonl").write_text('{"step": 0, "total": 1, "loss": 2}')
     curves = read_curves(tmp_path)
     assert curves == {
-        "summarizer grpo rewards: total": [(0.0, 1.0)],
-        "ranker steps: loss": [(1.0, 2.0), (2.0, 1.5)],
+        "summarizer grpo: total reward": [(0, 1)],
+        "ranker: loss": [(1, 2.0), (2, 1.5)],
     }
     assert next(iter(curves)).startswith("summarizer")
 
@@ -437,7 +438,7 @@ def test_search_finds_by_the_words_of_the_items(fitted, capsys):
         (["explain", "--user", "u1", "--item", "nothing"], "'nothing'"),
         (["predict", "--history", "i1", "--item", "nothing"], "'nothing'"),
         (["recommend", "--user", "u1", "--images", "gone"], "images folder gone"),
-        (["recommend", "--user", "u1", "--backbone", "gone/away"], "gone/away"),
+        (["recommend", "--user", "u1", "--backbone", "./gone"], "./gone"),
     ],
 )
 def test_unknown_names_are_one_line(fitted, words, message, capsys):
@@ -500,3 +501,17 @@ def test_evaluate_on_what_the_fit_held_out_and_report_it(fitted, capsys):
 def test_too_many_negatives_for_the_catalogue_are_one_line(fitted, capsys):
     assert run(["evaluate", fitted.model, "--workdir", str(fitted.workdir), "--negatives", "24"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_the_demo_explains_the_recommendation_with_the_most_matching_keywords(fitted):
+    from mmsrarec import Recommender
+
+    recommender = Recommender.load(fitted.model)
+    parts = recommender.parts_
+    user, latest = parts.users.ids[0], int(parts.users.histories[0][-1])
+    lonely, matching = [item for item in range(parts.catalogue.n_items) if item != latest][:2]
+    parts.retrieval.keywords[:] = [("other",)] * parts.catalogue.n_items
+    for item, keyword in ((latest, "plaid wool"), (lonely, "lonely"), (matching, "wool")):
+        parts.retrieval.keywords[item] = (keyword,)
+    ids = parts.catalogue.item_ids[[lonely, matching]].to_list()
+    assert most_matches(recommender, pl.DataFrame({"user_id": [user] * 2, "item_id": ids})) == (user, ids[1])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mmsrarec.recommender import Recommender
 
-__all__ = ["demo"]
+__all__ = ["demo", "most_matches"]
 
 # With fewer users there is too little to learn a taste from, and popularity is hard to beat.
 _ITEMS, _USERS = 60, 600
@@ -63,7 +63,7 @@ def demo(
     print_frame(recommended, OutputFormat.TABLE)
 
     section("5  Why one of them")
-    explanation = recommender.explain(*_most_matches(recommender, recommended))
+    explanation = recommender.explain(*most_matches(recommender, recommended))
     typer.echo(str(explanation))
     explanation.to_html(workdir / "explanation.html")
 
@@ -80,7 +80,7 @@ def demo(
     say(f"report:      {workdir / 'report.html'}")
 
 
-def _most_matches(recommender: Recommender, recommended: pl.DataFrame) -> tuple[Any, Any]:
+def most_matches(recommender: Recommender, recommended: pl.DataFrame) -> tuple[Any, Any]:
     """Choose the recommendation whose keywords occur most often in the latest history of its user."""
     from mmsrarec.explain import keywords_match
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,10 @@ EVALUATION = "evaluation"
 _KIND = "evaluation"
 _REWARDS_TITLE = "Keywords of items that were set aside, before and after training"
 _PER_USER = "per_user.parquet"
-_NOT_DRAWN = {"step", "epoch", "learning_rate", "grad_norm", "repaired"}
+_REWARDS = ("total", "information", "reconstruction", "length")
+# A policy's loss says nothing of how well it does; its rewards do.
+_DRAWN = (*_REWARDS, "loss")
+_UNTOLD_WORDS = {"run", "steps", "rewards"}
 _USERS_SHOWN = 3
 
 Workdir = Annotated[Path, typer.Option(help="Workdir the model was fitted in.", show_default=False)]
@@ -200,7 +204,7 @@ def read_curves(workdir: Path) -> dict[str, list[tuple[float, float]]]:
     Returns
     -------
     dict
-        ``"stage run: number"`` → pairs of step and value. A line that is not such an object is left out.
+        ``"stage: number"`` → pairs of step and value. A line that is not such an object is left out.
     """
     logs = {path.stem: path for path in (workdir / "logs").glob("*.jsonl")}
     by_stage: dict[str, dict[str, list[str]]] = {}
@@ -208,21 +212,22 @@ def read_curves(workdir: Path) -> dict[str, list[tuple[float, float]]]:
         by_stage.setdefault(name.partition("-")[0], {}).setdefault("logs", []).append(name)
     curves: dict[str, list[tuple[float, float]]] = {}
     for name in [name for _, stage in stage_order(by_stage) for name in stage["logs"]]:
-        for line in logs[name].read_text("utf-8", "replace").splitlines():
-            for number, step, value in _numbers(line):
-                curves.setdefault(f"{name.replace('-', ' ')}: {number}", []).append((step, value))
+        what = " ".join(word for word in re.split("[-_]", name) if word not in _UNTOLD_WORDS)
+        for entry in _entries(logs[name]):
+            for number in _REWARDS if "total" in entry else _DRAWN:
+                if isinstance(entry.get(number), int | float):
+                    kind = f"{number} reward" if "total" in entry else number
+                    curves.setdefault(f"{what}: {kind}", []).append((entry["step"], entry[number]))
     return curves
 
 
-def _numbers(line: str) -> list[tuple[str, float, float]]:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return []
-    if not isinstance(entry, dict) or not isinstance(entry.get("step"), int | float):
-        return []
-    return [
-        (name, float(entry["step"]), float(value))
-        for name, value in entry.items()
-        if name not in _NOT_DRAWN and isinstance(value, int | float) and not isinstance(value, bool)
-    ]
+def _entries(path: Path) -> list[dict[str, Any]]:
+    entries = []
+    for line in path.read_text("utf-8", "replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int | float):
+            entries.append(entry)
+    return entries

@@ -91,7 +91,7 @@ class Explanation:
     rank
         Place among the recommendations, from 1; ``None`` if unknown.
     features
-        Signed contribution of each feature to the score, in log-odds.
+        Signed contribution of each feature to the score, in log-odds against an average candidate.
     matches
         Keywords of the candidate that match the evidence, the best supported first.
     notes

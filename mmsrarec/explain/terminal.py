@@ -56,7 +56,11 @@ def render_text(explanation: Explanation) -> str:
         lines += ["", "What similar users took next (similarity)"]
         lines += _item_rows([(number(near.similarity, 2), near.item) for near in explanation.neighbours])
     if explanation.features:
-        lines += ["", "What moved the score (log-odds)", *_feature_rows(explanation)]
+        lines += [
+            "",
+            "What moved the score (log-odds, against an average candidate)",
+            *_feature_rows(explanation),
+        ]
     for note in explanation.notes:
         lines += ["", *wrap(["Note:", *plain(note, limit=400).split()], COLUMNS)]
     return "\n".join(line.rstrip() for line in lines)
