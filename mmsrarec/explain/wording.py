@@ -35,6 +35,7 @@ _FEATURE_NAMES = {
     "keywords": "matching keywords",
     "neighbours": "similar users",
 }
+_SCIENTIFIC_FROM = 1e9
 _SPACES = re.compile(r"\s+")
 
 
@@ -150,7 +151,7 @@ def number(value: float, digits: int = 3) -> str:
         return "not a number"
     if math.isinf(value):
         return "infinite" if value > 0 else f"{MINUS}infinite"
-    text = f"{abs(value):.{digits}f}"
+    text = f"{abs(value):.{digits}{'e' if abs(value) >= _SCIENTIFIC_FROM else 'f'}}"
     return MINUS + text if value < 0 and float(text) else text
 
 

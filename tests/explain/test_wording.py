@@ -52,7 +52,14 @@ def test_joined_words_name_how_many_are_left_out():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0.000"), (-0.0, "0.000"), (-0.0001, "0.000"), (-1.5, "−1.500"), (float("-inf"), "−infinite")],
+    [
+        (0.0, "0.000"),
+        (-0.0, "0.000"),
+        (-0.0001, "0.000"),
+        (-1.5, "−1.500"),
+        (float("-inf"), "−infinite"),
+        (-2e30, "−2.000e+30"),
+    ],
 )
 def test_numbers(value, text):
     assert number(value) == text
