@@ -69,6 +69,7 @@ class Workspace:
         self.made: list[str] = []
         self._lock: int | None = None
         self._log: logging.Handler | None = None
+        self._level = logging.NOTSET
 
     def __enter__(self) -> Workspace:
         try:
@@ -89,6 +90,7 @@ class Workspace:
         self._log = logging.FileHandler(self.folder / "mmsrarec.log", encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(self._log)
+        self._level = logger.level
         if logger.getEffectiveLevel() > logging.INFO:
             logger.setLevel(logging.INFO)
         return self
@@ -103,6 +105,7 @@ class Workspace:
             logger.error("stopped by %s: %s", kind.__name__ if kind else "", error)
         if self._log is not None:
             logger.removeHandler(self._log)
+            logger.setLevel(self._level)
             self._log.close()
             self._log = None
         if self._lock is not None:

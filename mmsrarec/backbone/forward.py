@@ -88,8 +88,11 @@ def _remembered_features(backbone: Backbone, pictures: Sequence[PictureLike]) ->
         shape = tuple(backbone.reader.pixels(wanted[key])["pixel_values"].shape)
         by_shape.setdefault(shape, []).append(key)
     for keys in by_shape.values():
-        for first in range(0, len(keys), FEATURE_BATCH):
-            chunk = keys[first : first + FEATURE_BATCH]
+        # On a CPU one at a time: rounding must not depend on which pictures happen to be read together, or a
+        # prediction would differ in its last bits between a process with a warm cache and a fresh one.
+        size = 1 if backbone.device.type == "cpu" else FEATURE_BATCH
+        for first in range(0, len(keys), size):
+            chunk = keys[first : first + size]
             for key, made in zip(chunk, _run_tower(backbone, [wanted[key] for key in chunk]), strict=True):
                 features[key] = made
                 backbone.features.put((key, marker), made)

@@ -22,6 +22,7 @@ __all__ = ["base_tensors", "model_fingerprint", "tensor_digest", "weights_versio
 # Not part of what the model computes: where it was read from, by which version, how attention is run; and the
 # dtype, which is hashed with each weight.
 _INCIDENTAL = (
+    "architectures",
     "transformers_version",
     "_name_or_path",
     "name_or_path",

@@ -63,14 +63,14 @@ PRESETS = {
         candidates=16,
     ),
     "quick": Preset(
-        align_items=1000,
+        align_items=600,
         align_epochs=1,
-        warm_start_items=200,
-        grpo_steps=16,
-        held_out_items=48,
+        warm_start_items=160,
+        grpo_steps=10,
+        held_out_items=32,
         sequence_epochs=40,
-        tune_examples=320,
-        blend_users=40,
+        tune_examples=240,
+        blend_users=32,
         candidates=30,
     ),
     "default": Preset(
@@ -99,7 +99,7 @@ def find_preset(preset: str | Preset) -> Preset:
     Examples
     --------
     >>> find_preset("quick").grpo_steps
-    16
+    10
     """
     if isinstance(preset, Preset):
         return preset
