@@ -22,6 +22,7 @@ MAX_CHARACTERS = 48
 
 _SEPARATORS = re.compile(r"[,;|/\t\u2022\u00b7\u060c\u061b\u3001\uff0c\uff1b\uff5c]+")
 _LABEL = re.compile(r"^[^,:：]{0,60}\bkey[ -]?(?:words?|phrases?|terms?)\b[^,:：]{0,60}[:：]", re.IGNORECASE)
+_ECHO = re.compile(r"key[ -]?(?:word|phrase|term)s?\b", re.IGNORECASE)
 _LIST_MARK = re.compile(r"^\s*(?:[-*+\u2013\u2014\u2022\u00b7]+|\(?\d{1,2}[.)])\s+")
 _EDGE = " \t\"'`.:!?()[]{}<>*_#~=+-\u2013\u2014\u2018\u2019\u201c\u201d\u00ab\u00bb\u3002\u300c\u300d"
 
@@ -158,7 +159,8 @@ def parse_answer(answer: str, *, limit: int = 8, cut_short: bool = False) -> Par
     4. A part of more than four words or 48 characters is not a keyword. If the answer is one such part
        (prose instead of a list), its words without English stop words become the keywords; otherwise the
        part keeps its first four words. Both count as `repaired`, as does an answer without a keyword.
-    5. Repeats (by :func:`keyword_key`) are dropped, then all beyond `limit`.
+    5. A part that begins with the word "keyword" repeats the instruction; it is written, but no keyword, and
+       counts as `repaired`. Repeats (by :func:`keyword_key`) are dropped, then all beyond `limit`.
 
     Parameters
     ----------
@@ -194,8 +196,9 @@ def parse_answer(answer: str, *, limit: int = 8, cut_short: bool = False) -> Par
         parts = [_shorten(part) for part in parts]
     else:
         parts = [_shorten(part) if long else part for part, long in zip(parts, too_long, strict=True)]
-    keywords = _distinct(parts)[:limit]
-    return ParsedAnswer(keywords, len(parts), any(too_long) or not keywords)
+    named = [part for part in parts if not _ECHO.match(part)]
+    keywords = _distinct(named)[:limit]
+    return ParsedAnswer(keywords, len(parts), any(too_long) or len(named) < len(parts) or not keywords)
 
 
 def merge_keywords(

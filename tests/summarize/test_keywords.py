@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mmsrarec.summarize.keywords import (
     MAX_CHARACTERS,
     MAX_WORDS,
+    ParsedAnswer,
     keyword_key,
     merge_keywords,
     normalize_keyword,
@@ -123,3 +124,9 @@ def test_a_repeated_keyword_counts_in_length_and_not_in_keywords() -> None:
     parsed = parse_answer("sale, " * 7 + "sale")
     assert parsed.keywords == ("sale",)
     assert parsed.written == 8
+
+
+def test_echo_of_the_instruction_is_no_keyword() -> None:
+    answer = parse_answer("teapot, keywords for this text, stoneware, Keyword")
+    assert answer == ParsedAnswer(("teapot", "stoneware"), written=4, repaired=True)
+    assert parse_answer("keyboard, keystone").keywords == ("keyboard", "keystone")
