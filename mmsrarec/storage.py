@@ -102,7 +102,9 @@ def write_json(path: str | Path, content: Any) -> None:
     {'k': 1}
     """
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
+        temporary.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", "utf-8"
+        )
 
 
 def read_json(path: str | Path) -> Any:

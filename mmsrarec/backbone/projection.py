@@ -113,7 +113,9 @@ def merge_image_features(backbone: Backbone, input_ids: torch.Tensor, features: 
     embeddings = backbone.inner.get_input_embeddings()(input_ids)  # (B, T, hidden)
     dtype = next(projector.parameters()).dtype
     projected = projector(features.to(dtype)).to(embeddings.dtype)  # (pictures, tokens, hidden)
-    places = input_ids.eq(backbone.image_token_id).unsqueeze(-1).expand_as(embeddings)
+    image_token_id = backbone.image_token_id
+    assert image_token_id is not None
+    places = input_ids.eq(image_token_id).unsqueeze(-1).expand_as(embeddings)
     return embeddings.masked_scatter(places, projected)
 
 

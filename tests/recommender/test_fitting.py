@@ -62,7 +62,9 @@ def test_picture_damaged_inside_is_left_out_with_a_warning(catalogue, tmp_path: 
     victim.write_bytes(bytes(content))
     folder = tmp_path / "shop"
     data = Dataset.from_csv(folder / "interactions.csv", folder / "items.csv", images=folder / "images")
-    with pytest.warns(UserWarning, match=f"1 pictures are damaged inside and left out, first: .*{victim.name}"):
+    with pytest.warns(
+        UserWarning, match=f"1 pictures are damaged inside and left out, first: .*{victim.name}"
+    ):
         readable = _with_readable_pictures(data)
     assert readable.item_content(3).picture is None
     assert readable.items["image"].null_count() == 1
