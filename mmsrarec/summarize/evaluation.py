@@ -65,7 +65,7 @@ def measure(
     dict
         ``items``; means ``information``, ``reconstruction``, ``length``, ``total``; and shares: ``repaired`` answers;
         ``copied_title`` (see :func:`copies_title`); ``repeats``, of all written keywords those that repeat another of
-        their answer; ``most_common_list``, of all items those whose keywords are the most frequent list; and
+        their answer; ``most_common_list``, of all items those whose keywords hold the most frequent set of words; and
         ``most_common_keyword``, of all items those that hold the most frequent keyword.
     """
     reward = scorer.score(
@@ -78,8 +78,10 @@ def measure(
         for name in ("information", "reconstruction", "length", "total")
     }
     written = sum(answer.written for answer in answers)
-    lists = Counter(frozenset(map(keyword_key, answer.keywords)) for answer in answers)
-    single = Counter(key for keys, count in lists.items() for key in keys for _ in range(count))
+    keys = [frozenset(map(keyword_key, answer.keywords)) for answer in answers]
+    single = Counter(key for of_item in keys for key in of_item)
+    # By words: "action, thriller" and "action thriller, thriller" are one list, however it is cut.
+    lists = Counter(frozenset(word for key in of_item for word in key.split()) for of_item in keys)
     copied = [
         copies_title(answer.keywords, content.title)
         for answer, content in zip(answers, contents, strict=True)

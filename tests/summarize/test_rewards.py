@@ -168,3 +168,17 @@ def test_measuring_shows_the_signs_of_reward_hacking(
     assert generic_row["repeats"] == 0.75
     assert generic_row["most_common_list"] == generic_row["most_common_keyword"] == 1.0
     assert generic_row["items"] == 6
+
+
+def test_a_generic_list_is_seen_however_it_is_spelled(
+    tiny_llava: Backbone, tiny_encoder: SentenceEncoder, contents: list
+) -> None:
+    spelled = [
+        "action, thriller",
+        "action thriller, thriller",
+        "thriller, actions",
+        "action thriller thriller",
+    ]
+    answers = [parse_answer(answer) for answer in spelled]
+    row = evaluation.measure(answers, contents[:4], scorer(tiny_llava, tiny_encoder))
+    assert row["most_common_list"] == 1.0
