@@ -109,7 +109,7 @@ def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: in
             num_generations=4,
             max_completion_length=answer_tokens,
             temperature=1.0,
-            learning_rate=5e-4,
+            learning_rate=2e-4,
             lr_scheduler_type="constant_with_warmup",
             warmup_steps=2,
             max_grad_norm=1.0,
