@@ -23,7 +23,7 @@ __all__ = ["demo", "most_matches"]
 
 # With fewer users there is too little to learn a taste from, and popularity is hard to beat.
 _ITEMS, _USERS = 60, 600
-_USERS_EVALUATED = 16
+_USERS_EVALUATED = 8
 _KEYWORDS_SHOWN = 5
 
 

@@ -55,11 +55,11 @@ PRESETS = {
         align_items=0,
         align_epochs=0,
         warm_start_items=40,
-        grpo_steps=4,
+        grpo_steps=3,
         held_out_items=0,
         sequence_epochs=40,
         tune_examples=64,
-        blend_users=12,
+        blend_users=10,
         candidates=16,
     ),
     "quick": Preset(
