@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from mmsrarec.errors import InputError, StoredFileError
-from mmsrarec.storage import MANIFEST, read_artefact, write_artefact
+from mmsrarec.storage import MANIFEST, read_artefact, read_json, write_artefact, write_json
 
 __all__ = ["AdapterSet"]
 
@@ -184,6 +184,17 @@ class AdapterSet:
             tensors = {key: value.detach().to("cpu").contiguous() for key, value in state.items()}
             safetensors.torch.save_file(tensors, path / _WEIGHTS, metadata={"format": "pt"})
             model.peft_config[name].save_pretrained(path)
+            # PEFT keeps names in sets, whose order differs from process to process; equal adapters are equal files.
+            config = read_json(path / _CONFIG)
+            write_json(
+                path / _CONFIG,
+                {
+                    key: sorted(value)
+                    if isinstance(value, list) and all(isinstance(v, str) for v in value)
+                    else value
+                    for key, value in config.items()
+                },
+            )
 
         write_artefact(folder, _KIND, made_from, write)
 

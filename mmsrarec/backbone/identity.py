@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from mmsrarec.storage import fingerprint
 
-__all__ = ["base_tensors", "model_fingerprint", "tensor_digest", "weights_version"]
+__all__ = ["base_tensors", "config_text", "model_fingerprint", "tensor_digest", "weights_version"]
 
 # Not part of what the model computes: where it was read from, by which version, how attention is run; and the
 # dtype, which is hashed with each weight.
@@ -84,3 +84,44 @@ def _without_incidental(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: _without_incidental(value) for key, value in config.items() if key not in _INCIDENTAL}
     return config
+
+
+# Where a run writes, what it prints and how often it saves do not change what it learns.
+_BESIDE_TRAINING = (
+    "output_dir",
+    "run_name",
+    "project",
+    "report_to",
+    "disable_tqdm",
+    "local_rank",
+    "peft_version",
+)
+_PREFIXES_BESIDE_TRAINING = (
+    "logging_",
+    "log_",
+    "save_",
+    "hub_",
+    "push_to_hub",
+    "dataloader_",
+    "trackio_",
+)
+
+
+def config_text(config: Any) -> str | None:
+    """Return a configuration of TRL or PEFT as text that is the same in any process; ``None`` for ``None``.
+
+    Examples
+    --------
+    >>> from peft import LoraConfig
+    >>> one, other = (LoraConfig(target_modules=names) for names in (["q_proj", "v_proj"], ["v_proj", "q_proj"]))
+    >>> config_text(one) == config_text(other)
+    True
+    """
+    if config is None:
+        return None
+    settings = {
+        name: sorted(value) if isinstance(value, set) else value
+        for name, value in config.to_dict().items()
+        if name not in _BESIDE_TRAINING and not name.startswith(_PREFIXES_BESIDE_TRAINING)
+    }
+    return json.dumps(settings, sort_keys=True, default=str)

@@ -14,7 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from mmsrarec import __version__
 from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector, save_projector, supervised_tune
+from mmsrarec.backbone.identity import config_text
 from mmsrarec.data import Dataset, Histories, ItemContent, sample_negatives
 from mmsrarec.errors import InputError
 from mmsrarec.progress import logger, track
@@ -95,7 +97,9 @@ class Fit:
         """Run or skip every stage and return the fitted parts."""
         self._logs = workspace.folder / "logs"
         settings, preset = self.settings, self.settings.preset
-        catalogue_print = fingerprint([content.key for content in track(self.contents, "hashing items")])
+        # The version stands for the stages' own defaults: another version makes everything again.
+        keys = [content.key for content in track(self.contents, "hashing items")]
+        catalogue_print = fingerprint(__version__, keys)
         data_print = fingerprint(catalogue_print, _prints(self.histories), _prints(self.validation_histories))
         aligned = settings.align and preset.align_items > 0 and preset.align_epochs > 0
         if aligned:
@@ -260,8 +264,8 @@ class Fit:
             settings.preset.tune_examples,
             settings.history,
             settings.similar_users,
-            str(settings.sft),
-            str(settings.lora),
+            config_text(settings.sft),
+            config_text(settings.lora),
             settings.seed,
         )
         if parts.tuned:

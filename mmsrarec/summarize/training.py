@@ -6,17 +6,16 @@ folder that is whole or absent; an unfinished one has checkpoints; so a fit kill
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from peft import LoraConfig
 from trl import GRPOConfig, SFTConfig
 
 from mmsrarec.backbone import Backbone
+from mmsrarec.backbone.identity import config_text
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger
@@ -66,24 +65,9 @@ class TrainingPlan:
             self.answer_tokens,
             self.max_keywords,
         ]
-        return fingerprint(numbers, [_as_text(config) for config in (self.grpo, self.warm_start, self.lora)])
-
-
-# Where a run writes, what it prints and how often it saves do not change what it learns.
-_INCIDENTAL = ("output_dir", "run_name", "project", "report_to", "disable_tqdm", "local_rank", "peft_version")
-_INCIDENTAL_PREFIXES = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_", "trackio_")
-
-
-def _as_text(config: Any) -> str | None:
-    """Return a configuration of TRL or PEFT as text that is the same in any process."""
-    if config is None:
-        return None
-    settings = {
-        name: sorted(value) if isinstance(value, set) else value
-        for name, value in config.to_dict().items()
-        if name not in _INCIDENTAL and not name.startswith(_INCIDENTAL_PREFIXES)
-    }
-    return json.dumps(settings, sort_keys=True, default=str)
+        return fingerprint(
+            numbers, [config_text(config) for config in (self.grpo, self.warm_start, self.lora)]
+        )
 
 
 @dataclass

@@ -65,7 +65,7 @@ def fill(name: str, fields: Mapping[str, str | Picture | None]) -> Prompt:
     Examples
     --------
     >>> fill("match_keywords", {"keywords": "blue, mug", "options": "A) Mug"}).content[0][:52]
-    'Which item do these keywords describe: blue, mug?\\nA)'
+    'Which item do these keywords describe: blue, mug?\nA)'
     """
     parts: list[str | Picture] = []
     for literal, field, _, _ in Formatter().parse(template_text(name)):

@@ -217,3 +217,19 @@ def test_a_configuration_that_fits_nothing_leaves_no_trace() -> None:
         assert backbone.model is backbone.hf
     backbone.add_adapter("one", LoraConfig(r=2, target_modules=["q_proj"]))
     assert backbone.fingerprint == before
+
+
+def test_equal_adapters_are_equal_files(tiny_llama: Backbone, tmp_path: Path) -> None:
+    """The order in which layers are named, a set's and so a process's own, does not reach the file."""
+    import hashlib
+
+    digests = set()
+    for turn, names in enumerate((["q_proj", "v_proj", "o_proj"], ["o_proj", "v_proj", "q_proj"])):
+        torch.manual_seed(0)
+        tiny_llama.add_adapter("twin", LoraConfig(r=2, target_modules=names))
+        tiny_llama.save_adapter("twin", tmp_path / str(turn))
+        tiny_llama.remove_adapter("twin")
+        digests.add(hashlib.sha256((tmp_path / str(turn) / "adapter_config.json").read_bytes()).hexdigest())
+        listed = json.loads((tmp_path / str(turn) / "adapter_config.json").read_text())["target_modules"]
+        assert listed == sorted(listed)
+    assert len(digests) == 1
