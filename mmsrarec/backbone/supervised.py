@@ -28,7 +28,7 @@ from mmsrarec.progress import Ticker, ticker
 if TYPE_CHECKING:
     from mmsrarec.backbone.backbone import Backbone
 
-__all__ = ["StepLog", "last_checkpoint", "supervised_config", "supervised_tune"]
+__all__ = ["RESUMABLE", "StepLog", "last_checkpoint", "supervised_config", "supervised_tune"]
 
 
 def supervised_config(workdir: Path, *, seed: int, cpu: bool) -> SFTConfig:
@@ -59,18 +59,23 @@ def supervised_config(workdir: Path, *, seed: int, cpu: bool) -> SFTConfig:
     )
 
 
-# What our pre-encoded rows need of the trainer, whatever the user's own configuration says.
-_REQUIRED: dict[str, Any] = {
+RESUMABLE: dict[str, Any] = {
     "logging_steps": 1,
     "save_strategy": "steps",
     "save_total_limit": 1,
     "disable_tqdm": True,
     "report_to": [],
     "remove_unused_columns": False,
+    "dataloader_pin_memory": False,
+}
+"""What a run of any of TRL's trainers needs to be logged step by step and to go on from its last checkpoint."""
+
+# What our pre-encoded rows need of the trainer, whatever the user's own configuration says.
+_REQUIRED: dict[str, Any] = {
+    **RESUMABLE,
     "dataset_kwargs": {"skip_prepare_dataset": True},
     "max_length": None,
     "packing": False,
-    "dataloader_pin_memory": False,
     "train_sampling_strategy": "group_by_length",
 }
 

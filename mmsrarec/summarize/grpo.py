@@ -22,7 +22,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from mmsrarec.backbone import Backbone, Prompt
-from mmsrarec.backbone.supervised import last_checkpoint
+from mmsrarec.backbone.supervised import RESUMABLE, last_checkpoint
 from mmsrarec.progress import Ticker, ticker
 from mmsrarec.storage import atomic_path
 from mmsrarec.summarize.keywords import ParsedAnswer
@@ -124,15 +124,9 @@ def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: in
 
 # What the prompts below and a resumable run need of the trainer, whatever the user's own configuration says.
 _REQUIRED: dict[str, Any] = {
-    "logging_steps": 1,
-    "save_strategy": "steps",
-    "save_total_limit": 1,
-    "disable_tqdm": True,
-    "report_to": [],
+    **RESUMABLE,
     "push_to_hub": False,
-    "remove_unused_columns": False,
     "shuffle_dataset": False,
-    "dataloader_pin_memory": False,
     "dataloader_num_workers": 0,
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 from trl import SFTConfig
 
 from mmsrarec.backbone import Backbone, Prompt, supervised_tune
+from mmsrarec.backbone.supervised import supervised_config
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
@@ -131,20 +133,8 @@ def warm_start_config(workdir: str | Path, *, seed: int, cpu: bool) -> SFTConfig
     with warnings.catch_warnings():
         # The name that TRL itself still uses; its successor is not there in every supported transformers.
         warnings.filterwarnings("ignore", "`gradient_checkpointing`", FutureWarning)
-        return SFTConfig(
-            output_dir=str(workdir),
-            per_device_train_batch_size=8,
-            num_train_epochs=1,
-            learning_rate=1e-3,
-            lr_scheduler_type="cosine",
-            warmup_steps=5,
-            weight_decay=0.0,
-            gradient_checkpointing=not cpu,
-            bf16=not cpu,
-            use_cpu=cpu,
-            save_steps=10,
-            seed=seed,
-        )
+        usual = supervised_config(Path(workdir), seed=seed, cpu=cpu)
+        return replace(usual, per_device_train_batch_size=8, learning_rate=1e-3, save_steps=10)
 
 
 def warm_start(
