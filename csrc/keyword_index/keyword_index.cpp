@@ -141,19 +141,6 @@ void run_polled(int64_t n, int64_t threads, const Poll& poll, const Work& work) 
 
 }  // namespace
 
-std::unique_ptr<Scratch> KeywordIndex::ScratchPool::take() {
-    const std::lock_guard lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Scratch>();
-    auto scratch = std::move(idle_.back());
-    idle_.pop_back();
-    return scratch;
-}
-
-void KeywordIndex::ScratchPool::give_back(std::unique_ptr<Scratch> scratch) {
-    const std::lock_guard lock(mutex_);
-    idle_.push_back(std::move(scratch));
-}
-
 KeywordIndex::KeywordIndex(Snapshot snapshot, bool mapped)
     : snapshot_(std::make_shared<const Snapshot>(std::move(snapshot))), mapped_(mapped) {}
 

@@ -16,6 +16,7 @@
 #include "keyword_index/search.hpp"
 #include "keyword_index/segment.hpp"
 #include "poll.hpp"
+#include "scratch_pool.hpp"
 
 namespace mmsrarec {
 
@@ -71,17 +72,6 @@ class KeywordIndex {
     IndexStats stats() const;
 
   private:
-    // Lends working memory to searches and takes it back.
-    class ScratchPool {
-      public:
-        std::unique_ptr<Scratch> take();
-        void give_back(std::unique_ptr<Scratch> scratch);
-
-      private:
-        std::mutex mutex_;
-        std::vector<std::unique_ptr<Scratch>> idle_;
-    };
-
     KeywordIndex(Snapshot snapshot, bool mapped);
     std::shared_ptr<const Snapshot> snapshot() const;
     void publish(Snapshot snapshot);
@@ -89,7 +79,7 @@ class KeywordIndex {
     std::shared_ptr<const Snapshot> snapshot_;
     mutable std::mutex snapshot_mutex_;  // held only to copy or replace the pointer
     std::mutex writer_mutex_;            // one writer at a time
-    mutable ScratchPool scratch_;
+    mutable ScratchPool<Scratch> scratch_;
     bool mapped_;
 };
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "errors.hpp"
+#include "row_starts.hpp"
 
 namespace mmsrarec {
 namespace {
@@ -33,10 +34,6 @@ std::shared_ptr<const Segment> seal(std::shared_ptr<SegmentArrays> arrays, int64
     segment->weights = arrays->weights;
     segment->owner = std::move(arrays);
     return segment;
-}
-
-std::string at(const char* name, size_t position) {
-    return std::string(name) + "[" + std::to_string(position) + "]";
 }
 
 std::string shortest(float number) {
@@ -111,24 +108,7 @@ void check_rows(const KeywordRows& rows, int64_t n_keywords, const Poll& poll) {
         throw InputError("weights has " + std::to_string(rows.weights.size()) + " entries, keywords has " +
                          std::to_string(rows.keywords.size()) + "; give one weight a keyword.");
     }
-    if (rows.indptr.empty() || rows.indptr[0] != 0) {
-        throw InputError(
-            rows.indptr.empty()
-                ? std::string("indptr is empty; expected one start a row and the end, so [0] for no rows.")
-                : "indptr[0] must be 0, got " + std::to_string(rows.indptr[0]) + ".");
-    }
-    for (size_t i = 1; i < rows.indptr.size(); ++i) {
-        if (rows.indptr[i] < rows.indptr[i - 1]) {
-            throw InputError(at("indptr", i) + " must not be below " + at("indptr", i - 1) + " = " +
-                             std::to_string(rows.indptr[i - 1]) + ", got " + std::to_string(rows.indptr[i]) +
-                             ".");
-        }
-    }
-    if (rows.indptr.back() != static_cast<int64_t>(rows.keywords.size())) {
-        throw InputError(at("indptr", rows.indptr.size() - 1) + " must be the number of keywords, " +
-                         std::to_string(rows.keywords.size()) + ", got " +
-                         std::to_string(rows.indptr.back()) + ".");
-    }
+    check_row_starts(rows.indptr, rows.keywords.size(), "keywords");
     Pacer pacer(poll, kPostingsBetweenPolls);
     for (size_t i = 0; i < rows.keywords.size(); ++i) {
         if (rows.keywords[i] < 0 || rows.keywords[i] >= n_keywords) {

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmsrarec import _native
-from mmsrarec.errors import InputError
+from mmsrarec.retrieve.arguments import dense_array, whole_number
 from mmsrarec.storage import atomic_path
 
 __all__ = ["KeywordIndex"]
 
-Number = TypeVar("Number", np.int64, np.int32, np.float32)
 ItemFilter = NDArray[np.int64] | NDArray[np.bool_]
 
 
@@ -166,9 +164,9 @@ class KeywordIndex:
         >>> index.search([0], [1.0], k=5, exclude=[1])[0].tolist()
         [0]
         """
-        query = _array("keywords", keywords, np.int32), _array("weights", weights, np.float32)
+        query = dense_array("keywords", keywords, np.int32), dense_array("weights", weights, np.float32)
         return self._native.search(
-            *query, _required_count("k", k), _filter("allow", allow), _filter("exclude", exclude)
+            *query, whole_number("k", k), _filter("allow", allow), _filter("exclude", exclude)
         )
 
     def search_batch(
@@ -212,8 +210,8 @@ class KeywordIndex:
         [[1, -1], [-1, -1]]
         """
         rows = _rows(indptr, keywords, weights)
-        k = _required_count("k", k)
-        threads = len(os.sched_getaffinity(0)) if threads is None else _required_count("threads", threads)
+        k = whole_number("k", k)
+        threads = len(os.sched_getaffinity(0)) if threads is None else whole_number("threads", threads)
         shape = (max(len(rows[0]) - 1, 0), k)
         ids, scores = np.empty(shape, np.int64), np.empty(shape, np.float32)  # (queries, k) each
         self._native.search_batch(
@@ -277,7 +275,7 @@ class KeywordIndex:
         >>> index.remove([0]), len(index)
         (1, 1)
         """
-        return self._native.remove(_array("ids", ids, np.int64))
+        return self._native.remove(dense_array("ids", ids, np.int64))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to one file, whole or not at all.
@@ -338,32 +336,13 @@ class KeywordIndex:
         return self._native.nbytes
 
 
-def _array(name: str, values: ArrayLike, dtype: type[Number]) -> NDArray[Number]:
-    """Convert to one contiguous dimension of `dtype`, or say what is wrong with `values`."""
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise InputError(f"{name} must have one dimension, got shape {array.shape}.")
-    integers = np.issubdtype(dtype, np.integer)
-    if array.size and array.dtype.kind not in ("iu" if integers else "iuf"):
-        kind = "integers" if integers else "numbers"
-        raise InputError(f"{name} must hold {kind}, got {array.dtype}; convert it first.")
-    if integers and array.size and not np.can_cast(array.dtype, dtype):
-        largest = np.iinfo(dtype.__name__).max
-        outside = (array < 0) | (array > largest)
-        if outside.any():
-            position = int(np.argmax(outside))
-            raise InputError(f"{name}[{position}] must lie in 0..{largest}, got {array[position]}.")
-    with np.errstate(over="ignore"):  # a weight beyond float32 becomes infinite, which is refused by name
-        return np.ascontiguousarray(array, dtype)
-
-
 def _rows(
     indptr: ArrayLike, keywords: ArrayLike, weights: ArrayLike
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     return (
-        _array("indptr", indptr, np.int64),
-        _array("keywords", keywords, np.int32),
-        _array("weights", weights, np.float32),
+        dense_array("indptr", indptr, np.int64),
+        dense_array("keywords", keywords, np.int32),
+        dense_array("weights", weights, np.float32),
     )
 
 
@@ -373,14 +352,8 @@ def _filter(name: str, items: ArrayLike | None) -> ItemFilter | None:
     array = np.asarray(items)
     if array.dtype == np.bool_ and array.ndim == 1:
         return np.ascontiguousarray(array)
-    return _array(name, array, np.int64)
-
-
-def _required_count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
-        raise InputError(f"{name} must be an integer of 0 or more, got {value!r}.")
-    return int(value)
+    return dense_array(name, array, np.int64)
 
 
 def _count(name: str, value: int | None) -> int | None:
-    return None if value is None else _required_count(name, value)
+    return None if value is None else whole_number(name, value)
