@@ -7,7 +7,7 @@ NATIVE := $(shell find csrc -name '*.[ch]pp')
 NATIVE_TESTS := $(shell find tests/csrc -name '*.[ch]pp')
 PACKAGE := $(shell find mmsrarec kernels -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo test test-all test-native bench lint docs
+.PHONY: demo test test-all test-native fuzz-native bench lint docs
 
 demo: .venv/installed
 	$(BIN)/mmsrarec demo
@@ -21,6 +21,11 @@ test-all: .venv/installed test-native
 test-native: build/native/address,undefined/native_tests build/native/thread/native_tests
 	build/native/address,undefined/native_tests
 	build/native/thread/native_tests
+
+# Ten minutes of random catalogues, queries and damaged files, or FUZZ_SECONDS.
+FUZZ_SECONDS ?= 600
+fuzz-native: build/native/address,undefined/native_tests
+	build/native/address,undefined/native_fuzz $(FUZZ_SECONDS)
 
 bench: .venv/installed
 	$(INSTALL) --no-build-isolation -e ".[bench]"

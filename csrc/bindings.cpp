@@ -8,6 +8,7 @@
 
 #include "errors.hpp"
 #include "keyword_index/keyword_index.hpp"
+#include "keyword_index/window_scan.hpp"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -145,4 +146,5 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "Compiled structures of mmsrarec.";
     py::register_local_exception_translator(translate);
     bind_keyword_index(module);
+    module.def("vector_instructions", &mmsrarec::vector_instructions);
 }

@@ -54,3 +54,6 @@ class KeywordIndex:
     def n_keywords(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
+
+def vector_instructions() -> str:
+    """Instructions that the keyword index uses on this machine: ``avx512f``, ``avx2`` or ``plain``."""

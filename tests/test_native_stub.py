@@ -9,9 +9,9 @@ import pytest
 from mmsrarec import _native
 
 STUB = Path(__file__).parent.parent / "mmsrarec" / "_native.pyi"
-CLASSES = {
-    node.name: node for node in ast.parse(STUB.read_text("utf-8")).body if isinstance(node, ast.ClassDef)
-}
+PARTS = ast.parse(STUB.read_text("utf-8")).body
+CLASSES = {node.name: node for node in PARTS if isinstance(node, ast.ClassDef)}
+FUNCTIONS = {node.name: node for node in PARTS if isinstance(node, ast.FunctionDef)}
 
 
 def methods(stub: ast.ClassDef) -> dict[str, ast.FunctionDef]:
@@ -35,8 +35,13 @@ def compiled_signature(member: object) -> ast.FunctionDef:
     return function
 
 
-def test_the_module_holds_the_classes_of_the_stub():
-    assert {name for name in vars(_native) if not name.startswith("_")} == set(CLASSES)
+def test_the_module_holds_what_the_stub_says():
+    assert {name for name in vars(_native) if not name.startswith("_")} == set(CLASSES) | set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_have_the_parameters_of_the_stub(name):
+    assert parameters(compiled_signature(getattr(_native, name))) == parameters(FUNCTIONS[name])
 
 
 @pytest.mark.parametrize("name", CLASSES)

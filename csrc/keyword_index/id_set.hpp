@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -18,6 +19,21 @@ class IdSet {
     // `words` holds bit i of the set at words[i / 64], bit i % 64.
     IdSet(int64_t size, std::span<const uint64_t> words) : words_(words.begin(), words.end()), size_(size) {
         clear_tail();
+    }
+
+    // The members are the ids whose flag is set.
+    explicit IdSet(std::span<const bool> flags) : IdSet(static_cast<int64_t>(flags.size()), false) {
+        // Eight flags, each a byte of 0 or 1, become eight bits: the product moves bit 8 i to bit 56 + i.
+        constexpr uint64_t kGather = 0x0102040810204080;
+        int64_t id = 0;
+        for (; std::endian::native == std::endian::little && id + 8 <= size_; id += 8) {
+            uint64_t bytes;
+            std::memcpy(&bytes, flags.data() + id, 8);
+            words_[id >> 6] |= (bytes * kGather >> 56) << (id & 63);
+        }
+        for (; id < size_; ++id) {
+            if (flags[id]) insert(id);
+        }
     }
 
     bool contains(int64_t id) const { return (words_[id >> 6] >> (id & 63)) & 1; }
@@ -49,6 +65,17 @@ class IdSet {
         for (; first + 64 <= last; first += 64) members += std::popcount(words_[first >> 6]);
         while (first < last) members += contains(first++);
         return members;
+    }
+
+    // Calls visit(id) for the members in [first, last), ascending.
+    template <typename Visit>
+    void for_each(int64_t first, int64_t last, const Visit& visit) const {
+        for (int64_t word = first >> 6; word << 6 < last; ++word) {
+            for (uint64_t left = words_[word]; left; left &= left - 1) {
+                const int64_t id = (word << 6) + std::countr_zero(left);
+                if (id >= first && id < last) visit(id);
+            }
+        }
     }
 
     int64_t size() const { return size_; }

@@ -1,21 +1,18 @@
 #include "keyword_index/keyword_index.hpp"
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <condition_variable>
 #include <limits>
 #include <string>
-#include <thread>
 
 #include "errors.hpp"
+#include "keyword_index/build.hpp"
 #include "keyword_index/stored_index.hpp"
+#include "parallel.hpp"
 
 namespace mmsrarec {
 namespace {
 
 constexpr int64_t kMostIds = std::numeric_limits<int32_t>::max();
-constexpr auto kPollInterval = std::chrono::milliseconds(20);
 constexpr int64_t kQueriesAtOnce = 8;
 
 int64_t checked_n_keywords(const KeywordRows& rows, std::optional<int64_t> given, int64_t least) {
@@ -34,46 +31,55 @@ void check_k(int64_t k) {
     if (k < 0) throw InputError("k must be 0 or more, got " + std::to_string(k) + ".");
 }
 
-IdSet to_set(const ItemFilter& filter, const char* name, int64_t n_items) {
-    IdSet set(n_items, false);
-    if (const auto* mask = std::get_if<std::span<const bool>>(&filter)) {
-        if (static_cast<int64_t>(mask->size()) != n_items) {
-            throw InputError(std::string(name) + " is a mask of " + std::to_string(mask->size()) +
-                             " flags, expected one an item ever added: " + std::to_string(n_items) + ".");
-        }
-        for (int64_t id = 0; id < n_items; ++id) {
-            if ((*mask)[id]) set.insert(id);
-        }
-        return set;
-    }
-    const auto& ids = std::get<std::span<const int64_t>>(filter);
+void check_ids(std::span<const int64_t> ids, const char* name, int64_t n_items) {
     for (size_t i = 0; i < ids.size(); ++i) {
         if (ids[i] < 0 || ids[i] >= n_items) {
             throw InputError(std::string(name) + "[" + std::to_string(i) + "] = " + std::to_string(ids[i]) +
                              " is no item; ids run from 0 to " + std::to_string(n_items - 1) + ".");
         }
-        set.insert(ids[i]);
     }
+}
+
+void check_mask(std::span<const bool> mask, const char* name, int64_t n_items) {
+    if (static_cast<int64_t>(mask.size()) != n_items) {
+        throw InputError(std::string(name) + " is a mask of " + std::to_string(mask.size()) +
+                         " flags, expected one an item ever added: " + std::to_string(n_items) + ".");
+    }
+}
+
+IdSet allowed_items(const ItemFilter& allow, int64_t n_items) {
+    if (const auto* mask = std::get_if<std::span<const bool>>(&allow)) {
+        check_mask(*mask, "allow", n_items);
+        return IdSet(*mask);
+    }
+    const auto& ids = std::get<std::span<const int64_t>>(allow);
+    check_ids(ids, "allow", n_items);
+    IdSet set(n_items, false);
+    for (int64_t id : ids) set.insert(id);
     return set;
+}
+
+void take_out(IdSet& set, const ItemFilter& exclude) {
+    if (const auto* mask = std::get_if<std::span<const bool>>(&exclude)) {
+        check_mask(*mask, "exclude", set.size());
+        return set.subtract(IdSet(*mask));
+    }
+    const auto& ids = std::get<std::span<const int64_t>>(exclude);
+    check_ids(ids, "exclude", set.size());
+    for (int64_t id : ids) set.erase(id);
 }
 
 // Items that may be in an answer; null when all may.
 std::shared_ptr<const IdSet> permitted_items(const Snapshot& snapshot, const Filters& filters) {
     if (!filters.allow && !filters.exclude) return snapshot.alive;
-    IdSet set =
-        filters.allow ? to_set(*filters.allow, "allow", snapshot.n_items) : IdSet(snapshot.n_items, true);
-    if (filters.exclude) set.subtract(to_set(*filters.exclude, "exclude", snapshot.n_items));
-    if (snapshot.alive) set.intersect(*snapshot.alive);
-    return std::make_shared<const IdSet>(std::move(set));
+    auto set = std::make_shared<IdSet>(filters.allow ? allowed_items(*filters.allow, snapshot.n_items)
+                                                     : IdSet(snapshot.n_items, true));
+    if (filters.exclude) take_out(*set, *filters.exclude);
+    if (snapshot.alive) set->intersect(*snapshot.alive);
+    return set;
 }
 
-int64_t largest_segment(const Snapshot& snapshot) {
-    int64_t largest = 0;
-    for (const auto& segment : snapshot.segments) largest = std::max(largest, segment->n_items);
-    return largest;
-}
-
-int64_t cost(const Segment& segment) { return segment.n_items + static_cast<int64_t>(segment.items.size()); }
+int64_t cost(const Segment& segment) { return segment.n_items + segment.n_postings(); }
 
 // Merges small segments at the end until each is at least twice as large as the next: adding one by one then
 // costs no more than a logarithm of the number of items, and a search visits no more segments than that.
@@ -92,6 +98,7 @@ void merge_small_segments(Snapshot& snapshot, const Poll& poll) {
 struct PreparedQueries {
     std::vector<size_t> starts = {0};
     std::vector<QueryTerm> terms;
+    size_t most_terms = 0;  // of one query
 };
 
 PreparedQueries prepare(const KeywordRows& rows) {
@@ -101,42 +108,10 @@ PreparedQueries prepare(const KeywordRows& rows) {
     for (int64_t row = 0; row < rows.size(); ++row) {
         const int64_t start = rows.indptr[row], count = rows.indptr[row + 1] - start;
         append_query(rows.keywords.subspan(start, count), rows.weights.subspan(start, count), prepared.terms);
+        prepared.most_terms = std::max(prepared.most_terms, prepared.terms.size() - prepared.starts.back());
         prepared.starts.push_back(prepared.terms.size());
     }
     return prepared;
-}
-
-// Runs `work(thread, i)` for every i in [0, n) on `threads` threads while this one polls. If a poll throws,
-// the threads stop at their next i and the error goes on from here.
-template <typename Work>
-void run_polled(int64_t n, int64_t threads, const Poll& poll, const Work& work) {
-    std::atomic<int64_t> next = 0;
-    std::atomic<bool> stop = false;
-    std::mutex mutex;
-    std::condition_variable finished;
-    int64_t running = threads;
-    const auto body = [&](int64_t thread) {
-        for (int64_t first; (first = next.fetch_add(kQueriesAtOnce)) < n;) {
-            for (int64_t i = first; i < std::min(n, first + kQueriesAtOnce) && !stop; ++i) work(thread, i);
-            if (stop) break;
-        }
-        const std::lock_guard lock(mutex);
-        if (--running == 0) finished.notify_one();
-    };
-    std::vector<std::jthread> workers;
-    try {
-        workers.reserve(threads);
-        for (int64_t thread = 0; thread < threads; ++thread) workers.emplace_back(body, thread);
-        std::unique_lock lock(mutex);
-        while (!finished.wait_for(lock, kPollInterval, [&] { return running == 0; })) {
-            lock.unlock();
-            if (poll) poll();
-            lock.lock();
-        }
-    } catch (...) {
-        stop = true;
-        throw;
-    }
 }
 
 }  // namespace
@@ -178,7 +153,7 @@ std::vector<Hit> KeywordIndex::search(std::span<const int32_t> keywords, std::sp
     const auto permitted = permitted_items(*now, filters);
     k = std::min(k, now->n_items);
     auto scratch = scratch_.take();
-    scratch->reserve(largest_segment(*now), k);
+    scratch->reserve(query.size(), k);
     search_snapshot(*now, query, k, permitted.get(), *scratch);
     std::vector<Hit> hits = scratch->hits;
     scratch_.give_back(std::move(scratch));
@@ -200,9 +175,9 @@ void KeywordIndex::search_batch(const KeywordRows& queries, int64_t k, int64_t t
     std::vector<std::unique_ptr<Scratch>> scratches;
     for (int64_t thread = 0; thread < threads; ++thread) {
         scratches.push_back(scratch_.take());
-        scratches.back()->reserve(largest_segment(*now), most);
+        scratches.back()->reserve(prepared.most_terms, most);
     }
-    run_polled(queries.size(), threads, poll, [&](int64_t thread, int64_t row) {
+    run_polled(queries.size(), kQueriesAtOnce, threads, poll, [&](int64_t thread, int64_t row) {
         Scratch& scratch = *scratches[thread];
         const size_t start = prepared.starts[row], count = prepared.starts[row + 1] - start;
         search_snapshot(*now, std::span(prepared.terms).subspan(start, count), most, permitted.get(),
@@ -228,7 +203,7 @@ int64_t KeywordIndex::add(const KeywordRows& rows, std::optional<int64_t> n_keyw
                          std::to_string(kMostIds) + " and has given " + std::to_string(first_id) + " ids.");
     }
     if (rows.size() > 0) {
-        next.segments.push_back(build_segment(rows, first_id, poll));
+        next.segments.push_back(build_segment(rows, first_id, rows.size(), poll));
         next.n_items += rows.size();
         if (next.alive) {
             auto alive = std::make_shared<IdSet>(*next.alive);
@@ -245,7 +220,8 @@ int64_t KeywordIndex::remove(std::span<const int64_t> ids, const Poll& poll) {
     const std::lock_guard one_writer(writer_mutex_);
     Snapshot next = *snapshot();
     IdSet alive = next.alive ? *next.alive : IdSet(next.n_items, true);
-    alive.subtract(to_set(ids, "ids", next.n_items));
+    check_ids(ids, "ids", next.n_items);
+    for (int64_t id : ids) alive.erase(id);
     const int64_t n_alive = alive.count(0, next.n_items);
     const int64_t removed = next.n_items - next.n_removed - n_alive;
     if (removed == 0) return 0;
@@ -285,7 +261,7 @@ IndexStats KeywordIndex::stats() const {
     stats.segments = static_cast<int64_t>(now->segments.size());
     stats.nbytes = now->alive ? static_cast<int64_t>(now->alive->words().size_bytes()) : 0;
     for (const auto& segment : now->segments) {
-        stats.postings += static_cast<int64_t>(segment->items.size());
+        stats.postings += segment->n_postings();
         stats.nbytes += segment->nbytes();
     }
     return stats;

@@ -40,22 +40,59 @@ inline bool better(const Hit& a, const Hit& b) {
     return a.score > b.score || (a.score == b.score && a.id < b.id);
 }
 
-// Working memory of one search, kept and used again; clean between searches.
+// Working memory of one search, kept and used again; clean between searches. Its size does not depend on how
+// many items there are.
 class Scratch {
   public:
-    // Makes room for segments of up to `n_items` items and answers of up to `k`, so that searching allocates
+    // Makes room for queries of up to `n_terms` terms and answers of up to `k`, so that searching allocates
     // nothing.
-    void reserve(int64_t n_items, int64_t k);
+    void reserve(size_t n_terms, int64_t k);
 
-    std::vector<double> sums;      // (n_items,) zero where nothing was added
-    std::vector<int32_t> touched;  // (n_items + 1,)
-    std::vector<Hit> hits;
+    std::vector<Hit> hits;  // the best so far, a heap with the worst in front; sorted at the end
+
+  private:
+    friend class SegmentSearch;
+
+    // One list of a query's keyword.
+    struct Term {
+        const PostingList* list;
+        const uint64_t* bits;  // of the list, or null
+        uint32_t signature;    // that items in the list have; without meaning when there are bits
+        int32_t index;         // of the list
+        int32_t group;         // which keyword of the query it is of
+        double weight;         // of the query
+        float factor;          // the same, rounded
+        float bound;           // factor times the greatest weight of the list
+        int32_t next;          // of a whole list: its first posting not yet passed
+        Block block;           // of any other: its postings in the window at hand
+        bool deferred;         // looked up for each candidate, not added to the sums
+    };
+    // The deferred lists of one keyword in the window at hand, terms [first, end).
+    struct Group {
+        int32_t first;
+        int32_t end;
+        float bound;
+    };
+    struct Candidate {
+        int32_t position;
+        float score;  // rounded more than once: good to a few units of the last place a term
+    };
+
+    std::vector<float> sums_;         // (kWindow,) zero where nothing was added
+    std::vector<double> exact_sums_;  // (kWindow,) the same
+    std::vector<uint16_t> places_;    // (kWindow,)
+    std::vector<float> values_;       // (kWindow,)
+    std::vector<Term> terms_;         // in the order of the query; of one keyword, ascending weights
+    std::vector<int32_t> cheapest_;   // terms, those that save most work for a little bound first
+    std::vector<Group> groups_;       // of the window at hand
+    std::vector<Group> near_;         // of the stretch at hand
+    std::vector<float> best_;         // the greatest scores so far, a heap with the least in front
+    std::vector<Candidate> buffer_;   // what may be among the best
 };
 
 // The best `k` items that share a keyword with the query and are in `permitted` (null: all), best first, in
 // scratch.hits. A score is the double sum of query weight * item weight in ascending keyword order, rounded
-// to float; order and ties are those of the rounded scores. `scratch` was given room for the largest segment
-// and `k`.
+// to float; order and ties are those of the rounded scores. `scratch` was given room for the query and `k`.
 void search_snapshot(const Snapshot& snapshot, std::span<const QueryTerm> query, int64_t k,
                      const IdSet* permitted, Scratch& scratch) noexcept;
 

@@ -1,26 +1,82 @@
 #include "keyword_index/segment.hpp"
 
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <limits>
-#include <string>
-#include <vector>
-
-#include "errors.hpp"
-#include "row_starts.hpp"
+#include <bit>
 
 namespace mmsrarec {
 namespace {
 
-constexpr int64_t kPostingsBetweenPolls = 1 << 20;
+// First place in [0, count) whose value is not below `value`, which may be `count`.
+template <typename Number>
+int32_t lower_bound(const Number* values, int32_t count, Number value) {
+    const Number* first = values;
+    while (count > 1) {
+        const int32_t half = count / 2;
+        first += first[half - 1] < value ? half : 0;
+        count -= half;
+    }
+    return static_cast<int32_t>(first - values) + (count == 1 && *first < value);
+}
 
-struct SegmentArrays {
-    std::vector<int32_t> keywords;
-    std::vector<int64_t> starts;
-    std::vector<int32_t> items;
-    std::vector<float> weights;
-};
+template <typename Number>
+int32_t find_in(const Number* values, int32_t count, Number value) {
+    const int32_t place = lower_bound(values, count, value);
+    return place < count && values[place] == value ? place : -1;
+}
+
+}  // namespace
+
+void Segment::derive() {
+    if (!ids.empty()) {
+        position_of_.resize(ids.size());
+        for (size_t position = 0; position < ids.size(); ++position) {
+            position_of_[ids[position]] = static_cast<int32_t>(position);
+        }
+    }
+    bitmap_of_.assign(lists.size(), -1);
+    int64_t n_bitmaps = 0;
+    for (size_t list = 0; list < lists.size(); ++list) {
+        if (has_bits(lists[list])) bitmap_of_[list] = static_cast<int32_t>(n_bitmaps++);
+    }
+    bits_.assign(n_bitmaps * words_per_bitmap(), 0);
+    ranks_.assign(n_bitmaps * ranks_per_bitmap(), 0);
+    for (size_t list = 0; list < lists.size(); ++list) {
+        if (bitmap_of_[list] < 0) continue;
+        uint64_t* const words = bits_.data() + bitmap_of_[list] * words_per_bitmap();
+        for_each(lists[list],
+                 [&](int32_t position, float) { words[position >> 6] |= uint64_t{1} << (position & 63); });
+        int32_t* const ranks = ranks_.data() + bitmap_of_[list] * ranks_per_bitmap();
+        for (int64_t word = 0; word < words_per_bitmap(); ++word) {
+            constexpr int64_t kWords = kRanked / 64;
+            if (word % kWords == 0) ranks[word / kWords + 1] = ranks[word / kWords];
+            ranks[word / kWords + 1] += std::popcount(words[word]);
+        }
+    }
+}
+
+int32_t Segment::find(int32_t list, int32_t position) const {
+    const PostingList& now = lists[list];
+    if (now.whole) return find_in(positions.data() + now.first, now.count, position);
+    if (const uint64_t* words = bits(list)) {
+        const int32_t word = position >> 6;
+        if (!((words[word] >> (position & 63)) & 1)) return -1;
+        int32_t place = ranks_[bitmap_of_[list] * ranks_per_bitmap() + position / kRanked];
+        for (int32_t before = position / kRanked * (kRanked / 64); before < word; ++before) {
+            place += std::popcount(words[before]);
+        }
+        return place + std::popcount(words[word] & ((uint64_t{1} << (position & 63)) - 1));
+    }
+    const Block part = block(now, position >> kWindowBits);
+    const int32_t place = find_in(part.offsets, part.count, static_cast<uint16_t>(position & (kWindow - 1)));
+    return place < 0 ? -1 : static_cast<int32_t>(part.offsets - (offsets.data() + now.first)) + place;
+}
+
+int64_t Segment::nbytes() const {
+    return keywords.size_bytes() + tiers.size_bytes() + lists.size_bytes() + window_starts.size_bytes() +
+           offsets.size_bytes() + positions.size_bytes() + weights.size_bytes() + ids.size_bytes() +
+           signatures.size_bytes() + std::span(position_of_).size_bytes() +
+           std::span(bitmap_of_).size_bytes() + std::span(bits_).size_bytes() +
+           std::span(ranks_).size_bytes();
+}
 
 std::shared_ptr<const Segment> seal(std::shared_ptr<SegmentArrays> arrays, int64_t first_id, int64_t n_items,
                                     int64_t n_alive) {
@@ -29,183 +85,26 @@ std::shared_ptr<const Segment> seal(std::shared_ptr<SegmentArrays> arrays, int64
     segment->n_items = n_items;
     segment->n_alive = n_alive;
     segment->keywords = arrays->keywords;
-    segment->starts = arrays->starts;
-    segment->items = arrays->items;
+    segment->tiers = arrays->tiers;
+    segment->lists = arrays->lists;
+    segment->window_starts = arrays->window_starts;
+    segment->offsets = arrays->offsets;
+    segment->positions = arrays->positions;
     segment->weights = arrays->weights;
+    segment->ids = arrays->ids;
+    arrays->signatures.assign(n_items, 0);
+    for (size_t slot = 0; slot < segment->keywords.size(); ++slot) {
+        const uint32_t bit = Segment::signature_of(segment->keywords[slot]);
+        for (int32_t list = segment->tiers[slot]; list < segment->tiers[slot + 1]; ++list) {
+            if (segment->has_bits(segment->lists[list])) continue;
+            segment->for_each(segment->lists[list],
+                              [&](int32_t position, float) { arrays->signatures[position] |= bit; });
+        }
+    }
+    segment->signatures = arrays->signatures;
     segment->owner = std::move(arrays);
+    segment->derive();
     return segment;
-}
-
-std::string shortest(float number) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%g", number);
-    return text;
-}
-
-// Keyword id -> position in the sorted list of those that occur. A table when ids are dense enough to afford
-// one, binary search when a few postings carry ids from a huge range.
-class KeywordSlots {
-  public:
-    explicit KeywordSlots(std::span<const int32_t> occurrences) {
-        const int32_t last = occurrences.empty() ? -1 : *std::ranges::max_element(occurrences);
-        const size_t range = static_cast<size_t>(last) + 1;
-        if (range <= 4 * occurrences.size() + 1024) {
-            table_.assign(range, 0);
-            for (int32_t keyword : occurrences) table_[keyword] = 1;
-            int32_t slot = 0;
-            for (size_t keyword = 0; keyword < range; ++keyword) {
-                if (!table_[keyword]) continue;
-                keywords.push_back(static_cast<int32_t>(keyword));
-                table_[keyword] = slot++;
-            }
-        } else {
-            keywords.assign(occurrences.begin(), occurrences.end());
-            std::ranges::sort(keywords);
-            keywords.erase(std::unique(keywords.begin(), keywords.end()), keywords.end());
-        }
-    }
-
-    size_t operator[](int32_t keyword) const {
-        if (!table_.empty()) return table_[keyword];
-        return std::ranges::lower_bound(keywords, keyword) - keywords.begin();
-    }
-
-    std::vector<int32_t> keywords;
-
-  private:
-    std::vector<int32_t> table_;
-};
-
-// Makes one posting of each run of the same item within a list.
-void sum_duplicates(SegmentArrays& arrays) {
-    int64_t out = 0;
-    for (size_t slot = 0; slot + 1 < arrays.starts.size(); ++slot) {
-        int64_t in = arrays.starts[slot];
-        const int64_t end = arrays.starts[slot + 1];
-        arrays.starts[slot] = out;
-        while (in < end) {
-            const int32_t item = arrays.items[in];
-            double sum = 0.0;
-            for (; in < end && arrays.items[in] == item; ++in) sum += arrays.weights[in];
-            if (sum > std::numeric_limits<float>::max()) {
-                throw InputError("weights of keyword " + std::to_string(arrays.keywords[slot]) +
-                                 ", given more than once for row " + std::to_string(item) +
-                                 ", add up to more than float32 holds.");
-            }
-            arrays.items[out] = item;
-            arrays.weights[out++] = static_cast<float>(sum);
-        }
-    }
-    arrays.starts.back() = out;
-    arrays.items.resize(out);
-    arrays.weights.resize(out);
-}
-
-}  // namespace
-
-void check_rows(const KeywordRows& rows, int64_t n_keywords, const Poll& poll) {
-    if (rows.keywords.size() != rows.weights.size()) {
-        throw InputError("weights has " + std::to_string(rows.weights.size()) + " entries, keywords has " +
-                         std::to_string(rows.keywords.size()) + "; give one weight a keyword.");
-    }
-    check_row_starts(rows.indptr, rows.keywords.size(), "keywords");
-    Pacer pacer(poll, kPostingsBetweenPolls);
-    for (size_t i = 0; i < rows.keywords.size(); ++i) {
-        if (rows.keywords[i] < 0 || rows.keywords[i] >= n_keywords) {
-            throw InputError(at("keywords", i) + " = " + std::to_string(rows.keywords[i]) + " is unknown; " +
-                             (n_keywords > 0
-                                  ? "ids run from 0 to n_keywords - 1 = " + std::to_string(n_keywords - 1)
-                                  : std::string("n_keywords is 0, so there are none")) +
-                             ".");
-        }
-        if (!(rows.weights[i] > 0.0f) || std::isinf(rows.weights[i])) {
-            throw InputError(at("weights", i) + " must be finite and above 0, got " +
-                             shortest(rows.weights[i]) + ".");
-        }
-        pacer.advance(1);
-    }
-}
-
-Postings Segment::postings(int32_t keyword) const {
-    const auto found = std::ranges::lower_bound(keywords, keyword);
-    if (found == keywords.end() || *found != keyword) return {};
-    const size_t slot = found - keywords.begin();
-    const size_t start = starts[slot], count = starts[slot + 1] - start;
-    return {items.subspan(start, count), weights.subspan(start, count)};
-}
-
-int64_t Segment::nbytes() const {
-    return keywords.size_bytes() + starts.size_bytes() + items.size_bytes() + weights.size_bytes();
-}
-
-std::shared_ptr<const Segment> build_segment(const KeywordRows& rows, int64_t first_id, const Poll& poll) {
-    KeywordSlots slots(rows.keywords);
-    if (poll) poll();
-    auto arrays = std::make_shared<SegmentArrays>();
-    const size_t n_lists = slots.keywords.size();
-    arrays->starts.assign(n_lists + 1, 0);
-    arrays->items.resize(rows.keywords.size());
-    arrays->weights.resize(rows.keywords.size());
-    for (int32_t keyword : rows.keywords) ++arrays->starts[slots[keyword] + 1];
-    for (size_t slot = 0; slot < n_lists; ++slot) arrays->starts[slot + 1] += arrays->starts[slot];
-    if (poll) poll();
-
-    std::vector<int64_t> next(arrays->starts.begin(), arrays->starts.end() - 1);
-    bool duplicates = false;
-    Pacer pacer(poll, kPostingsBetweenPolls);
-    for (int64_t row = 0; row < rows.size(); ++row) {
-        for (int64_t entry = rows.indptr[row]; entry < rows.indptr[row + 1]; ++entry) {
-            const size_t slot = slots[rows.keywords[entry]];
-            const int64_t place = next[slot]++;
-            duplicates |= place > arrays->starts[slot] && arrays->items[place - 1] == row;
-            arrays->items[place] = static_cast<int32_t>(row);
-            arrays->weights[place] = rows.weights[entry];
-        }
-        pacer.advance(rows.indptr[row + 1] - rows.indptr[row] + 1);
-    }
-    arrays->keywords = std::move(slots.keywords);
-    if (duplicates) sum_duplicates(*arrays);
-    return seal(std::move(arrays), first_id, rows.size(), rows.size());
-}
-
-std::shared_ptr<const Segment> merge_segments(std::span<const std::shared_ptr<const Segment>> parts,
-                                              const IdSet* alive, const Poll& poll) {
-    const int64_t first_id = parts.front()->first_id;
-    const int64_t last_id = parts.back()->first_id + parts.back()->n_items;
-    auto arrays = std::make_shared<SegmentArrays>();
-    size_t most = 0;
-    for (const auto& part : parts) {
-        arrays->keywords.insert(arrays->keywords.end(), part->keywords.begin(), part->keywords.end());
-        most += part->items.size();
-    }
-    std::ranges::sort(arrays->keywords);
-    arrays->keywords.erase(std::unique(arrays->keywords.begin(), arrays->keywords.end()),
-                           arrays->keywords.end());
-    arrays->items.reserve(most);
-    arrays->weights.reserve(most);
-
-    Pacer pacer(poll, kPostingsBetweenPolls);
-    arrays->starts.push_back(0);
-    size_t kept = 0;
-    for (int32_t keyword : arrays->keywords) {
-        for (const auto& part : parts) {
-            const Postings list = part->postings(keyword);
-            const int64_t shift = part->first_id - first_id;
-            for (size_t i = 0; i < list.items.size(); ++i) {
-                if (alive && !alive->contains(part->first_id + list.items[i])) continue;
-                arrays->items.push_back(static_cast<int32_t>(list.items[i] + shift));
-                arrays->weights.push_back(list.weights[i]);
-            }
-            pacer.advance(static_cast<int64_t>(list.items.size()) + 1);
-        }
-        const int64_t end = static_cast<int64_t>(arrays->items.size());
-        if (end == arrays->starts.back()) continue;  // every item that had it is gone
-        arrays->keywords[kept++] = keyword;
-        arrays->starts.push_back(end);
-    }
-    arrays->keywords.resize(kept);
-    return seal(std::move(arrays), first_id, last_id - first_id,
-                alive ? alive->count(first_id, last_id) : last_id - first_id);
 }
 
 }  // namespace mmsrarec

@@ -1,58 +1,172 @@
 // Inverted lists over a contiguous range of items: built once, never changed, so any thread may read them.
+//
+// Inside a segment an item has a position, 0 to n_items - 1. Positions put items of the same frequent
+// keywords next to each other, so that a stretch of them either has such a keyword or has not; `ids` leads
+// back. A stretch of kWindow positions is a window: a posting is its place within the window, two bytes.
+//
+// The postings of a frequent keyword are split by weight into several lists (tiers), each with tight bounds
+// of its weights, so that the many small weights of a keyword can be passed over while its few large ones are
+// not.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <utility>
+#include <vector>
 
 #include "keyword_index/id_set.hpp"
+#include "keyword_index/keyword_rows.hpp"
 #include "poll.hpp"
 
 namespace mmsrarec {
 
-// Weighted keywords of rows (items or queries), one row after the other: row i is [indptr[i], indptr[i + 1]).
-struct KeywordRows {
-    std::span<const int64_t> indptr;    // (rows + 1,)
-    std::span<const int32_t> keywords;  // (entries,)
-    std::span<const float> weights;     // (entries,)
+constexpr int kWindowBits = 16;
+constexpr int32_t kWindow = 1 << kWindowBits;
+constexpr int kMostTiers = 4;
 
-    int64_t size() const { return static_cast<int64_t>(indptr.size()) - 1; }
+// One list of postings, as it is stored.
+struct PostingList {
+    int64_t first;    // of its entries in `offsets`, or in `positions` when it is `whole`
+    int64_t weights;  // of its entries in `weights`; it has none there when all are equal
+    int64_t windows;  // of its entries in `window_starts`; not used when there is one window, or when `whole`
+    int32_t count;
+    int32_t whole;  // 1: too short for a table of windows; each posting is a position of four bytes
+    float least;    // of its weights
+    float most;
+
+    bool constant() const { return least == most; }
 };
 
-// Throws InputError, naming the argument, unless `rows` is well formed: indptr starts at 0, never falls and
-// ends at the number of entries; keyword ids lie in [0, n_keywords); weights are finite and above 0.
-void check_rows(const KeywordRows& rows, int64_t n_keywords, const Poll& poll = {});
-
-// One keyword's postings: items (relative to the segment's first id) ascending, and their weights.
-struct Postings {
-    std::span<const int32_t> items;
-    std::span<const float> weights;
+// The postings of a list in one window, places ascending.
+struct Block {
+    const uint16_t* offsets;
+    const float* weights;  // null: all equal
+    int32_t count;
 };
 
-struct Segment {
+// What a segment consists of in memory and on disk.
+struct SegmentArrays {
+    std::vector<int32_t> keywords;
+    std::vector<int32_t> tiers;
+    std::vector<PostingList> lists;
+    std::vector<int32_t> window_starts;
+    std::vector<uint16_t> offsets;
+    std::vector<int32_t> positions;
+    std::vector<float> weights;
+    std::vector<int32_t> ids;
+    std::vector<uint32_t> signatures;
+};
+
+class Segment {
+  public:
     int64_t first_id = 0;
     int64_t n_items = 0;
-    int64_t n_alive = 0;                // of these, how many were alive when the lists were made
-    std::span<const int32_t> keywords;  // ascending; only those with postings
-    std::span<const int64_t> starts;    // (keywords + 1,): list i is [starts[i], starts[i + 1])
-    std::span<const int32_t> items;     // (postings,)
-    std::span<const float> weights;     // (postings,)
-    std::shared_ptr<const void> owner;  // keeps what the spans point at: vectors, or a mapped file
+    int64_t n_alive = 0;                     // of these, how many were alive when the lists were made
+    std::span<const int32_t> keywords;       // ascending; only those with postings
+    std::span<const int32_t> tiers;          // (keywords + 1,): keyword i has lists [tiers[i], tiers[i + 1]),
+                                             // of ascending weights
+    std::span<const PostingList> lists;      // (lists,)
+    std::span<const int32_t> window_starts;  // per list with a table, (windows + 1,), counted from its first
+    std::span<const uint16_t> offsets;       // (postings of lists that are not whole,)
+    std::span<const int32_t> positions;      // (postings of lists that are whole,)
+    std::span<const float> weights;          // (postings of lists whose weights differ,)
+    std::span<const int32_t> ids;          // (n_items,) position -> id, relative to first_id; empty: the same
+    std::span<const uint32_t> signatures;  // (n_items,) signature_of the item's keywords that have lists
+                                           // without bits, or-ed
+    std::shared_ptr<const void> owner;     // keeps what the spans point at: vectors, or a mapped file
 
-    Postings postings(int32_t keyword) const;
+    // Makes what follows from the arrays and is not stored; called once, before the segment is shared.
+    void derive();
+
+    int32_t n_windows() const { return static_cast<int32_t>((n_items + kWindow - 1) >> kWindowBits); }
+    int64_t n_postings() const { return static_cast<int64_t>(offsets.size() + positions.size()); }
     int64_t nbytes() const;
+
+    int64_t id_at(int32_t position) const { return first_id + (ids.empty() ? position : ids[position]); }
+    int32_t position_of(int64_t id) const {
+        const auto relative = static_cast<int32_t>(id - first_id);
+        return position_of_.empty() ? relative : position_of_[relative];
+    }
+
+    // Lists of a keyword: [first, second).
+    std::pair<int32_t, int32_t> lists_of(int32_t keyword) const {
+        const auto found = std::ranges::lower_bound(keywords, keyword);
+        if (found == keywords.end() || *found != keyword) return {0, 0};
+        const size_t slot = found - keywords.begin();
+        return {tiers[slot], tiers[slot + 1]};
+    }
+
+    // Only for lists that are not whole.
+    Block block(const PostingList& list, int32_t window) const {
+        int32_t start = 0, end = list.count;
+        if (n_windows() > 1) {
+            start = window_starts[list.windows + window];
+            end = window_starts[list.windows + window + 1];
+        }
+        return {offsets.data() + list.first + start,
+                list.constant() ? nullptr : weights.data() + list.weights + start, end - start};
+    }
+
+    float weight(const PostingList& list, int32_t place) const {
+        return list.constant() ? list.least : weights[list.weights + place];
+    }
+
+    // One bit of 32 for a keyword. Most lists that an item is not in, its signature rules out.
+    static uint32_t signature_of(int32_t keyword) {
+        return uint32_t{1} << ((static_cast<uint32_t>(keyword) * 0x9E3779B1u) >> 27);
+    }
+
+    // The place of `position` within a list, -1 if it is not there.
+    int32_t find(int32_t list, int32_t position) const;
+
+    // Whether a list has one bit for each position: when it has at least one posting in so many positions,
+    // the bits take no more memory than twice its postings do.
+    bool has_bits(const PostingList& list) const {
+        constexpr int64_t kPositionsPerPosting = 32, kFewest = 2048;
+        return !list.whole && list.count >= kFewest && list.count * kPositionsPerPosting >= n_items;
+    }
+
+    // The bits of such a list, or null.
+    const uint64_t* bits(int32_t list) const {
+        return bitmap_of_[list] < 0 ? nullptr : bits_.data() + bitmap_of_[list] * words_per_bitmap();
+    }
+
+    // Whether such a list has postings among the kStretch positions from `position`, a multiple of kStretch.
+    static constexpr int32_t kStretch = 4096;
+    bool in_stretch(int32_t list, int32_t position) const {
+        const int32_t* ranks = ranks_.data() + bitmap_of_[list] * ranks_per_bitmap();
+        return ranks[position / kRanked] != ranks[(position + kStretch) / kRanked];
+    }
+
+    // Calls visit(position, weight) for each posting of a list, positions ascending.
+    template <typename Visit>
+    void for_each(const PostingList& list, const Visit& visit) const {
+        if (list.whole) {
+            for (int32_t i = 0; i < list.count; ++i) visit(positions[list.first + i], weight(list, i));
+            return;
+        }
+        for (int32_t window = 0; window < n_windows(); ++window) {
+            const Block part = block(list, window);
+            for (int32_t i = 0; i < part.count; ++i) {
+                visit((window << kWindowBits) + part.offsets[i], part.weights ? part.weights[i] : list.least);
+            }
+        }
+    }
+
+  private:
+    static constexpr int32_t kRanked = 512;  // positions between two counts of the bits before
+    int64_t words_per_bitmap() const { return int64_t{n_windows()} * (kWindow / 64); }
+    int64_t ranks_per_bitmap() const { return int64_t{n_windows()} * (kWindow / kRanked) + 1; }
+
+    std::vector<int32_t> position_of_;  // the inverse of `ids`
+    std::vector<int32_t> bitmap_of_;    // (lists,) -1: has none
+    std::vector<uint64_t> bits_;
+    std::vector<int32_t> ranks_;
 };
 
-// Lists of `rows`, which passed check_rows, as items first_id, first_id + 1, ... A keyword that an item has
-// more than once counts once, with its weights summed in double and rounded to float; InputError if the sum
-// overflows.
-std::shared_ptr<const Segment> build_segment(const KeywordRows& rows, int64_t first_id,
-                                             const Poll& poll = {});
-
-// One segment in place of several that follow each other, without the postings of items not in `alive`
-// (null: all are).
-std::shared_ptr<const Segment> merge_segments(std::span<const std::shared_ptr<const Segment>> parts,
-                                              const IdSet* alive, const Poll& poll = {});
+// Owns `arrays`, and writes their signatures.
+std::shared_ptr<const Segment> seal(std::shared_ptr<SegmentArrays> arrays, int64_t first_id, int64_t n_items,
+                                    int64_t n_alive);
 
 }  // namespace mmsrarec

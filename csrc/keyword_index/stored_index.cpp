@@ -7,6 +7,7 @@
 #include <limits>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "checksum.hpp"
 #include "errors.hpp"
@@ -16,12 +17,26 @@ namespace mmsrarec {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'M', 'M', 'S', 'R', 'K', 'W', 'I', 'X'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint32_t kByteOrder = 0x01020304;
 constexpr uint64_t kAlignment = 64;
 
-enum Section { kKeywords, kStarts, kItems, kWeights, kAlive, kSections };
-constexpr std::array<const char*, kSections> kNames = {"keywords", "starts", "items", "weights", "alive"};
+enum Section {
+    kKeywords,
+    kTiers,
+    kLists,
+    kWindowStarts,
+    kOffsets,
+    kPositions,
+    kWeights,
+    kIds,
+    kSignatures,
+    kAlive,
+    kSections
+};
+constexpr std::array<const char*, kSections> kNames = {"keywords",   "tiers",     "lists",   "window_starts",
+                                                       "offsets",    "positions", "weights", "ids",
+                                                       "signatures", "alive"};
 
 struct SectionEntry {
     uint64_t offset;
@@ -69,6 +84,10 @@ Header read_header(const std::string& name, Bytes file) {
                               ", this mmsrarec reads up to " + std::to_string(kVersion) +
                               "; install a newer mmsrarec.");
     }
+    if (header.version < kVersion) {
+        throw StoredFileError(name + " has format version " + std::to_string(header.version) +
+                              " of an early mmsrarec, which is no longer read; build the index again.");
+    }
     if (header.checksum != header_checksum(header)) {
         throw StoredFileError(name + ": the header does not match its checksum; it is damaged.");
     }
@@ -95,34 +114,90 @@ std::span<const Number> read_section(const std::string& name, Bytes file, const 
     return {reinterpret_cast<const Number*>(bytes.data()), bytes.size() / sizeof(Number)};
 }
 
-bool well_formed_list(std::span<const int32_t> items, std::span<const float> weights, int64_t n_items) {
-    if (items.empty() || items.front() < 0 || items.back() >= n_items) return false;
+// Whether [first, first + count) lies in an array of `size`.
+bool inside(int64_t first, int64_t count, size_t size) {
+    return first >= 0 && count >= 0 && first <= static_cast<int64_t>(size) - count;
+}
+
+template <typename Number>
+bool rising(const Number* values, int64_t count) {
     bool good = true;
-    for (size_t i = 1; i < items.size(); ++i) good &= items[i - 1] < items[i];
-    for (float weight : weights) good &= weight > 0.0f && weight <= std::numeric_limits<float>::max();
+    for (int64_t i = 1; i < count; ++i) good &= values[i - 1] < values[i];
     return good;
+}
+
+bool well_formed_postings(const Segment& segment, const PostingList& list) {
+    if (list.whole) {
+        const int32_t* positions = segment.positions.data() + list.first;
+        return positions[0] >= 0 && positions[list.count - 1] < segment.n_items &&
+               rising(positions, list.count);
+    }
+    for (int32_t window = 0; window < segment.n_windows(); ++window) {
+        const Block part = segment.block(list, window);
+        if (part.count == 0) continue;
+        const int64_t last = (int64_t{window} << kWindowBits) + part.offsets[part.count - 1];
+        if (last >= segment.n_items || !rising(part.offsets, part.count)) return false;
+    }
+    return true;
+}
+
+bool well_formed_list(const Segment& segment, const PostingList& list) {
+    const bool sizes =
+        list.count > 0 && (list.whole == 0 || list.whole == 1) && list.least > 0.0f &&
+        list.least <= list.most && list.most <= std::numeric_limits<float>::max() &&
+        inside(list.first, list.count, list.whole ? segment.positions.size() : segment.offsets.size()) &&
+        (list.constant() || inside(list.weights, list.count, segment.weights.size()));
+    if (!sizes) return false;
+    if (!list.whole && segment.n_windows() > 1) {
+        const int64_t n_windows = segment.n_windows();
+        if (!inside(list.windows, n_windows + 1, segment.window_starts.size())) return false;
+        const int32_t* starts = segment.window_starts.data() + list.windows;
+        if (starts[0] != 0 || starts[n_windows] != list.count) return false;
+        for (int64_t window = 0; window < n_windows; ++window) {
+            if (starts[window] > starts[window + 1]) return false;
+        }
+    }
+    bool good = true;
+    for (int32_t i = 0; !list.constant() && i < list.count; ++i) {
+        const float weight = segment.weights[list.weights + i];
+        good &= weight >= list.least && weight <= list.most;
+    }
+    return good && well_formed_postings(segment, list);
+}
+
+// Whether `ids` names each of n_items positions once.
+bool well_formed_ids(std::span<const int32_t> ids, int64_t n_items) {
+    if (ids.empty()) return true;
+    if (static_cast<int64_t>(ids.size()) != n_items) return false;
+    std::vector<bool> seen(n_items, false);
+    for (int32_t id : ids) {
+        if (id < 0 || id >= n_items || seen[id]) return false;
+        seen[id] = true;
+    }
+    return true;
 }
 
 // A checksum proves that the bytes are those that were written; this proves that searching them stays inside
 // them, whoever wrote them.
 bool well_formed(const Segment& segment, int64_t n_keywords, const Poll& poll) {
-    if (segment.starts.size() != segment.keywords.size() + 1 || segment.starts.front() != 0 ||
-        segment.starts.back() != static_cast<int64_t>(segment.items.size()) ||
-        segment.items.size() != segment.weights.size()) {
+    const size_t n_slots = segment.keywords.size();
+    if (segment.tiers.size() != n_slots + 1 || segment.tiers.front() != 0 ||
+        segment.tiers.back() != static_cast<int64_t>(segment.lists.size()) ||
+        !rising(segment.keywords.data(), static_cast<int64_t>(n_slots)) ||
+        (n_slots > 0 && (segment.keywords.front() < 0 || segment.keywords.back() >= n_keywords)) ||
+        (segment.n_items == 0 && n_slots > 0) ||
+        static_cast<int64_t>(segment.signatures.size()) != segment.n_items ||
+        !well_formed_ids(segment.ids, segment.n_items)) {
         return false;
     }
+    for (size_t slot = 0; slot < n_slots; ++slot) {
+        const int64_t n_tiers = int64_t{segment.tiers[slot + 1]} - segment.tiers[slot];
+        if (n_tiers < 1 || n_tiers > kMostTiers) return false;
+    }
     Pacer pacer(poll, 1 << 20);
-    int32_t before = -1;
-    for (size_t slot = 0; slot < segment.keywords.size(); ++slot) {
-        const int64_t start = segment.starts[slot], end = segment.starts[slot + 1];
-        const bool inside = start < end && end <= static_cast<int64_t>(segment.items.size());
-        if (!inside || segment.keywords[slot] <= before || segment.keywords[slot] >= n_keywords) return false;
-        before = segment.keywords[slot];
-        if (!well_formed_list(segment.items.subspan(start, end - start),
-                              segment.weights.subspan(start, end - start), segment.n_items)) {
-            return false;
-        }
-        pacer.advance(end - start);
+    for (const PostingList& list : segment.lists) {
+        if (!well_formed_list(segment, list)) return false;
+        pacer.advance(list.count);
     }
     return true;
 }
@@ -130,13 +205,16 @@ bool well_formed(const Segment& segment, int64_t n_keywords, const Poll& poll) {
 }  // namespace
 
 void write_snapshot(const Snapshot& snapshot, const std::filesystem::path& path, const Poll& poll) {
-    static constexpr int64_t kNoStarts[] = {0};
-    Segment segment;
-    segment.starts = kNoStarts;
-    if (!snapshot.segments.empty()) segment = *snapshot.segments.front();
+    static constexpr int32_t kNoTiers[] = {0};
+    Segment empty;
+    empty.tiers = kNoTiers;
+    const Segment& segment = snapshot.segments.empty() ? empty : *snapshot.segments.front();
     const std::array<Bytes, kSections> sections = {
-        std::as_bytes(segment.keywords), std::as_bytes(segment.starts), std::as_bytes(segment.items),
-        std::as_bytes(segment.weights), snapshot.alive ? std::as_bytes(snapshot.alive->words()) : Bytes{}};
+        std::as_bytes(segment.keywords),   std::as_bytes(segment.tiers),
+        std::as_bytes(segment.lists),      std::as_bytes(segment.window_starts),
+        std::as_bytes(segment.offsets),    std::as_bytes(segment.positions),
+        std::as_bytes(segment.weights),    std::as_bytes(segment.ids),
+        std::as_bytes(segment.signatures), snapshot.alive ? std::as_bytes(snapshot.alive->words()) : Bytes{}};
 
     Header header{kMagic, kVersion, kByteOrder, 0, snapshot.n_items, snapshot.n_keywords, {}, 0};
     static constexpr std::array<std::byte, kAlignment> kPadding{};
@@ -161,10 +239,15 @@ Snapshot read_snapshot(const std::filesystem::path& path, bool map, const Poll& 
     auto segment = std::make_shared<Segment>();
     segment->n_items = header.n_items;
     segment->keywords = read_section<int32_t>(name, file->bytes(), header, kKeywords);
-    segment->starts = read_section<int64_t>(name, file->bytes(), header, kStarts);
-    segment->items = read_section<int32_t>(name, file->bytes(), header, kItems);
+    segment->tiers = read_section<int32_t>(name, file->bytes(), header, kTiers);
+    segment->lists = read_section<PostingList>(name, file->bytes(), header, kLists);
+    segment->window_starts = read_section<int32_t>(name, file->bytes(), header, kWindowStarts);
+    segment->offsets = read_section<uint16_t>(name, file->bytes(), header, kOffsets);
+    segment->positions = read_section<int32_t>(name, file->bytes(), header, kPositions);
     if (poll) poll();
     segment->weights = read_section<float>(name, file->bytes(), header, kWeights);
+    segment->ids = read_section<int32_t>(name, file->bytes(), header, kIds);
+    segment->signatures = read_section<uint32_t>(name, file->bytes(), header, kSignatures);
     const auto words = read_section<uint64_t>(name, file->bytes(), header, kAlive);
     segment->owner = file;
 
@@ -173,9 +256,10 @@ Snapshot read_snapshot(const std::filesystem::path& path, bool map, const Poll& 
         header.n_items >= 0 && header.n_items <= kMost && header.n_keywords >= 0 &&
         header.n_keywords <= kMost &&
         (words.empty() || static_cast<int64_t>(words.size()) == (header.n_items + 63) / 64);
-    if (!sizes_fit || segment->starts.empty() || !well_formed(*segment, header.n_keywords, poll)) {
+    if (!sizes_fit || segment->tiers.empty() || !well_formed(*segment, header.n_keywords, poll)) {
         throw StoredFileError(name + " holds lists that contradict each other; it is damaged.");
     }
+    segment->derive();
     Snapshot snapshot;
     snapshot.n_items = header.n_items;
     snapshot.n_keywords = header.n_keywords;

@@ -3,8 +3,7 @@
 // A header of fixed size, then sections, each at a multiple of 64 bytes, in the byte order of the writer:
 //   magic "MMSRKWIX", format version, byte order mark, size of the file, numbers of items and keywords,
 //   for each section its offset, size and XXH64; last the XXH64 of the header before it.
-//   sections: keywords int32, starts int64, items int32, weights float32 (a Segment), alive uint64 (empty:
-//   all alive)
+//   sections: the arrays of a Segment (segment.hpp), then alive uint64 (empty: all alive)
 #pragma once
 
 #include <filesystem>

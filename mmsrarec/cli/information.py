@@ -144,4 +144,8 @@ def _kernels() -> list[tuple[str, str]]:
         from mmsrarec import _native
     except ImportError as error:
         return [*rows, ("compiled module", f"missing ({error}); type pip install --force-reinstall mmsrarec")]
-    return [*rows, ("compiled module", Path(_native.__file__).name)]
+    return [
+        *rows,
+        ("keyword index", f"{_native.vector_instructions()} instructions"),
+        ("compiled module", Path(_native.__file__).name),
+    ]

@@ -330,8 +330,7 @@ class KeywordIndex:
     def nbytes(self) -> int:
         """Bytes of the index, in memory or mapped.
 
-        The working memory of searches, 12 bytes an item for each search that runs at the same time, is not in
-        it.
+        The working memory of searches, about 1 MB for each that runs at the same time, is not in it.
         """
         return self._native.nbytes
 

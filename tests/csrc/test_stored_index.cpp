@@ -119,7 +119,8 @@ TEST(wrong_content_under_right_checksums_is_refused_or_searchable) {
     const TemporaryFile file;
     used_index(random)->save(file.path());
     const std::string whole = file.read();
-    constexpr size_t kSections = 40, kEntry = 24, kHeaderChecksum = kSections + 5 * kEntry;
+    constexpr size_t kSections = 40, kSectionCount = 10, kEntry = 24,
+                     kHeaderChecksum = kSections + kSectionCount * kEntry;
     const auto number_at = [](std::string& bytes, size_t offset) -> uint64_t {
         uint64_t number;
         std::memcpy(&number, bytes.data() + offset, sizeof number);
@@ -135,7 +136,7 @@ TEST(wrong_content_under_right_checksums_is_refused_or_searchable) {
         for (int change = 0; change < 1 + round % 4; ++change) {
             damaged[first + random() % (whole.size() - first)] ^= static_cast<char>(1 << (random() % 8));
         }
-        for (size_t section = 0; section < 5; ++section) {
+        for (size_t section = 0; section < kSectionCount; ++section) {
             const size_t entry = kSections + section * kEntry;
             const uint64_t offset = number_at(damaged, entry), size = number_at(damaged, entry + 8);
             if (offset > damaged.size() || size > damaged.size() - offset) continue;
@@ -173,9 +174,12 @@ TEST(foreign_newer_and_missing_files_are_named) {
     CHECK(refusal().find("is not a keyword index") != std::string::npos);
     used_index(random)->save(file.path());
     std::string newer = file.read();
-    newer[8] = 2;
+    newer[8] = 3;
     file.write(newer);
-    CHECK(refusal().find("format version 2") != std::string::npos);
+    CHECK(refusal().find("format version 3, this mmsrarec reads up to 2") != std::string::npos);
+    newer[8] = 1;
+    file.write(newer);
+    CHECK(refusal().find("build the index again") != std::string::npos);
     CHECK(message_of<StoredFileError>([] {
               KeywordIndex::open(fs::temp_directory_path(), true);
           }).find("not a regular file") != std::string::npos);

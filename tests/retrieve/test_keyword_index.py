@@ -138,6 +138,55 @@ def test_add_remove_and_save_equal_brute_force(tmp_path_factory, items, steps, q
     check(opened, [*items, [(0, 1.0)]], query, 5, alive | {len(items)})
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    n_items=st.sampled_from([3_000, 65_536, 65_537, 140_000]),
+    kind=st.sampled_from(["equal", "few values", "skewed", "wide range"]),
+    terms=st.integers(1, 60),
+    k=st.sampled_from([1, 10, 100, 3_000]),
+    allowed=st.sampled_from([None, 0.0, 0.0005, 0.02, 0.5]),
+    seed=st.integers(0, 2**32),
+)
+def test_pruned_searches_equal_brute_force(n_items, kind, terms, k, allowed, seed):
+    """Catalogues of more than one window with frequent and rare keywords: what the small ones never reach."""
+    rng = np.random.default_rng(seed)
+    n_keywords = 300
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        keywords = np.minimum(n_keywords - 1, (n_keywords + 1) ** rng.random(count) - 1).astype(np.int32)
+        weights = {
+            "equal": np.ones(count),
+            "few values": 1 + 0.25 * rng.integers(0, 4, count) * (rng.random(count) < 0.2),
+            "skewed": np.exp(rng.normal(0, 1, count)),
+            "wide range": 10 ** rng.uniform(-30, 30, count),
+        }[kind]
+        return keywords, weights.astype(np.float32)
+
+    per_item = 5
+    keywords, weights = draw(n_items * per_item)
+    order = np.argsort(np.repeat(np.arange(n_items), per_item) * n_keywords + keywords, kind="stable")
+    items, keywords, weights = order // per_item, keywords[order], weights[order]
+    first = np.flatnonzero(np.diff(items * n_keywords + keywords, prepend=-1))  # one entry a keyword and item
+    items, keywords, weights = items[first], keywords[first], weights[first]
+    starts = np.searchsorted(items, np.arange(n_items + 1))
+    index = KeywordIndex.from_arrays(starts, keywords, weights, n_keywords=n_keywords)
+
+    query, query_weights = draw(terms)
+    scores = np.zeros(n_items)
+    for keyword in np.unique(query):
+        part = keywords == keyword
+        wanted = query_weights[query == keyword].astype(np.float64).sum()
+        scores[items[part]] += wanted * weights[part].astype(np.float64)
+    mask = None if allowed is None else rng.random(n_items) < allowed
+    candidates = np.flatnonzero((scores > 0) if mask is None else (scores > 0) & mask)
+    with np.errstate(over="ignore"):
+        rounded = scores.astype(np.float32)
+    best = candidates[np.lexsort([candidates, -rounded[candidates]])][:k]
+    ids, found = index.search(query, query_weights, k, allow=mask)
+    np.testing.assert_array_equal(ids, best)
+    np.testing.assert_array_equal(found, rounded[best])
+
+
 def test_one_keyword_on_every_item_ranks_by_weight_then_id():
     weights = np.tile([1.0, 2.0], 500)
     index = KeywordIndex.from_arrays(np.arange(1001), np.zeros(1000, int), weights)
@@ -292,7 +341,7 @@ def test_foreign_newer_and_missing_files_are_named(saved):
     newer = bytearray(path.read_bytes())
     newer[8] += 1
     path.write_bytes(newer)
-    with pytest.raises(StoredFileError, match="format version 2, this mmsrarec reads up to 1"):
+    with pytest.raises(StoredFileError, match="format version 3, this mmsrarec reads up to 2"):
         KeywordIndex.open(path)
     path.write_bytes(b"PAR1" * 100)
     with pytest.raises(StoredFileError, match="is not a keyword index"):
