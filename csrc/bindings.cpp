@@ -4,8 +4,10 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <array>
 #include <system_error>
 
+#include "co_interaction/co_interaction.hpp"
 #include "errors.hpp"
 #include "keyword_index/keyword_index.hpp"
 #include "keyword_index/window_scan.hpp"
@@ -15,6 +17,7 @@ using namespace py::literals;
 
 namespace {
 
+using mmsrarec::CoInteraction;
 using mmsrarec::KeywordIndex;
 using Int64Array = py::array_t<int64_t, py::array::c_style>;
 using Int32Array = py::array_t<int32_t, py::array::c_style>;
@@ -25,6 +28,11 @@ using FilterArray = std::variant<BoolArray, Int64Array>;
 template <typename Number>
 std::span<const Number> view(const py::array_t<Number, py::array::c_style>& array) {
     return {array.data(), static_cast<size_t>(array.size())};
+}
+
+template <typename Number>
+std::span<Number> writable(py::array_t<Number, py::array::c_style>& array) {
+    return {array.mutable_data(), static_cast<size_t>(array.size())};
 }
 
 mmsrarec::KeywordRows rows_of(const Int64Array& indptr, const Int32Array& keywords,
@@ -80,8 +88,8 @@ void search_batch(const KeywordIndex& index, const Int64Array& indptr, const Int
                   const FloatArray& weights, int64_t k, int64_t threads,
                   const std::optional<FilterArray>& allow, const std::optional<FilterArray>& exclude,
                   Int64Array& ids, FloatArray& scores) {
-    const std::span<int64_t> ids_out(ids.mutable_data(), static_cast<size_t>(ids.size()));
-    const std::span<float> scores_out(scores.mutable_data(), static_cast<size_t>(scores.size()));
+    const auto ids_out = writable(ids);
+    const auto scores_out = writable(scores);
     const py::gil_scoped_release unlocked;
     index.search_batch(rows_of(indptr, keywords, weights), k, threads, {filter_of(allow), filter_of(exclude)},
                        ids_out, scores_out, check_signals);
@@ -140,11 +148,42 @@ void bind_keyword_index(py::module_& module) {
         .def_property_readonly("nbytes", &KeywordIndex::nbytes);
 }
 
+py::tuple evidence(const CoInteraction& paths, const Int32Array& history, const Int32Array& candidates,
+                   int64_t max_paths, int64_t exclude_user) {
+    const std::array<py::ssize_t, 2> shape = {candidates.size(), max_paths};
+    Int32Array counts(candidates.size()), users(shape), items(shape);
+    FloatArray strengths(shape);
+    const mmsrarec::Evidence out{writable(counts), writable(users), writable(items), writable(strengths)};
+    {
+        const py::gil_scoped_release unlocked;
+        paths.evidence(view(history), view(candidates), max_paths, exclude_user, out);
+    }
+    return py::make_tuple(counts, users, items, strengths);
+}
+
+void bind_co_interaction(py::module_& module) {
+    const auto exact = [](const char* name) { return py::arg(name).noconvert(); };
+    const auto unlocked = py::call_guard<py::gil_scoped_release>();
+    py::class_<CoInteraction>(module, "CoInteraction")
+        .def_static(
+            "from_arrays",
+            [](const Int64Array& indptr, const Int32Array& items, int64_t n_items, int64_t cap) {
+                return CoInteraction::from_arrays(view(indptr), view(items), n_items, cap, check_signals);
+            },
+            exact("indptr"), exact("items"), "n_items"_a, "cap"_a, unlocked)
+        .def("evidence", &evidence, exact("history"), exact("candidates"), "max_paths"_a, "exclude_user"_a)
+        .def_property_readonly("n_users", &CoInteraction::n_users)
+        .def_property_readonly("n_items", &CoInteraction::n_items)
+        .def_property_readonly("cap", &CoInteraction::cap)
+        .def_property_readonly("nbytes", &CoInteraction::nbytes);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
     module.doc() = "Compiled structures of mmsrarec.";
     py::register_local_exception_translator(translate);
+    bind_co_interaction(module);
     bind_keyword_index(module);
     module.def("vector_instructions", &mmsrarec::vector_instructions);
 }

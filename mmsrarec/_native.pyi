@@ -5,6 +5,29 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
+class CoInteraction:
+    """See mmsrarec.retrieve.CoInteraction, which checks and converts what it hands on to this."""
+
+    @staticmethod
+    def from_arrays(
+        indptr: NDArray[np.int64], items: NDArray[np.int32], n_items: int, cap: int
+    ) -> CoInteraction: ...
+    def evidence(
+        self,
+        history: NDArray[np.int32],
+        candidates: NDArray[np.int32],
+        max_paths: int,
+        exclude_user: int,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]: ...
+    @property
+    def n_users(self) -> int: ...
+    @property
+    def n_items(self) -> int: ...
+    @property
+    def cap(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+
 class KeywordIndex:
     """See mmsrarec.retrieve.KeywordIndex, which checks and converts what it hands on to this."""
 
