@@ -1,10 +1,11 @@
 """Who is similar, what they took next, and which words find an item.
 
 ``SequenceModel`` represents a history, ``SimilarUsers`` finds training users near it, ``KeywordIndex`` and
-``KeywordSearch`` find items by words, and ``ContextBuilder`` turns all of it into the ``UserContext`` that
-prompts are written from.
+``KeywordSearch`` find items by words, ``CoInteraction`` the users who connect a history with a candidate, and
+``ContextBuilder`` turns a history and its similar users into the ``UserContext`` that prompts are written from.
 """
 
+from mmsrarec.retrieve.co_interaction import Bridges, CoInteraction
 from mmsrarec.retrieve.context import ContextBuilder, NextItem, UserContext
 from mmsrarec.retrieve.item_view import ItemView
 from mmsrarec.retrieve.keyword_index import KeywordIndex
@@ -13,6 +14,8 @@ from mmsrarec.retrieve.sequence_model import SequenceModel
 from mmsrarec.retrieve.similar_users import SimilarUsers
 
 __all__ = [
+    "Bridges",
+    "CoInteraction",
     "ContextBuilder",
     "ItemView",
     "KeywordIndex",

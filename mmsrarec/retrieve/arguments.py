@@ -46,6 +46,8 @@ def dense_array(name: str, values: ArrayLike, dtype: type[Number]) -> NDArray[Nu
     array([3, 1], dtype=int32)
     """
     array = np.asarray(values)
+    if array.ndim == 1 and array.dtype == dtype and array.flags.c_contiguous:
+        return array
     if array.ndim != 1:
         raise InputError(f"{name} must have one dimension, got shape {array.shape}.")
     integers = np.issubdtype(dtype, np.integer)
