@@ -13,7 +13,7 @@ from mmsrarec.errors import MmsrarecError
 if TYPE_CHECKING:
     from mmsrarec.backbone import Backbone
     from mmsrarec.data import Dataset
-    from mmsrarec.retrieve import ContextBuilder, ItemView, SimilarUsers
+    from mmsrarec.retrieve import CoInteraction, ContextBuilder, ItemView, SimilarUsers
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +80,14 @@ def similar_users(catalogue: Dataset) -> SimilarUsers:
 
     model = SequenceModel(dimension=16, epochs=2, seed=0).fit(catalogue.histories(), catalogue.n_items)
     return SimilarUsers().fit(model, catalogue.histories())
+
+
+@pytest.fixture(scope="session")
+def paths(catalogue: Dataset) -> CoInteraction:
+    from mmsrarec.retrieve import CoInteraction
+
+    took = catalogue.histories()
+    return CoInteraction.from_arrays(took.indptr, took.items, catalogue.n_items)
 
 
 @pytest.fixture(scope="session")

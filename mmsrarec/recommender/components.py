@@ -11,7 +11,14 @@ from mmsrarec.data import Dataset, ItemContent
 from mmsrarec.rank import BlendRanker, CandidateSource, FeatureBuilder, MLLMRanker
 from mmsrarec.recommender.engine import Engine
 from mmsrarec.recommender.known_users import KnownUsers
-from mmsrarec.retrieve import ContextBuilder, ItemView, KeywordSearch, SequenceModel, SimilarUsers
+from mmsrarec.retrieve import (
+    CoInteraction,
+    ContextBuilder,
+    ItemView,
+    KeywordSearch,
+    SequenceModel,
+    SimilarUsers,
+)
 
 __all__ = ["RANK_ADAPTER", "Components", "Retrieval", "join"]
 
@@ -104,7 +111,13 @@ class Components:
 def join(parts: Components, *, candidates: int) -> Engine:
     """Join fitted parts into what scores."""
     retrieval = parts.retrieval
-    source = CandidateSource(KeywordSearch(retrieval.keywords), retrieval.keywords, budget=candidates)
+    took = parts.users.training_histories()
+    source = CandidateSource(
+        KeywordSearch(retrieval.keywords),
+        retrieval.keywords,
+        CoInteraction.from_arrays(took.indptr, took.items, parts.catalogue.n_items),
+        budget=candidates,
+    )
     return Engine(
         sequence_model=retrieval.sequence_model,
         builder=retrieval.builder,

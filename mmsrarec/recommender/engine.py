@@ -131,9 +131,12 @@ class Engine:
         """
         contexts = self.builder.build(histories, exclude_users=exclude_users)
         sequence_scores = self.sequence_model.scores(histories)
+        excluded = np.full(len(histories), -1) if exclude_users is None else exclude_users
         candidates = [
-            self.source.candidates(context, scores, mask, at_least=k)
-            for context, scores, mask in zip(contexts, sequence_scores, allowed, strict=True)
+            self.source.candidates(history, context, scores, mask, exclude_user=user, at_least=k)
+            for history, context, scores, mask, user in zip(
+                histories, contexts, sequence_scores, allowed, excluded, strict=True
+            )
         ]
         return self._rank(histories, contexts, candidates, sequence_scores, exclude_users, progress)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mmsrarec.data import Dataset
+from mmsrarec.data import Dataset, Histories
 from mmsrarec.errors import InputError
 from mmsrarec.storage import atomic_path
 
@@ -27,14 +27,16 @@ class KnownUsers:
         External user ids, without repetition.
     histories
         Dense item ids of each user, oldest first.
-    training
-        bool (users,); a training user's position among the training users is its id in the knowledge base.
+    training_events
+        int (users,), how many of a training user's first events are of the training set; −1 for other users. A
+        training user's position among the training users is its id in the knowledge base.
     """
 
-    def __init__(self, ids: pl.Series, histories: Sequence[np.ndarray], training: np.ndarray) -> None:
+    def __init__(self, ids: pl.Series, histories: Sequence[np.ndarray], training_events: np.ndarray) -> None:
         self.ids = ids
         self.histories = histories
-        self.training = np.asarray(training, bool)
+        self.training_events = np.asarray(training_events, np.int32)
+        self.training = self.training_events >= 0
         self.knowledge_base_id = np.where(self.training, np.cumsum(self.training) - 1, -1).astype(np.int32)
         self._position = {user: position for position, user in enumerate(ids.to_list())}
 
@@ -55,10 +57,19 @@ class KnownUsers:
                 new.append(user)
         histories += [later[user] for user in new]
         ids = pl.concat([train.user_ids, validation.user_ids[new].cast(train.user_ids.dtype)])
-        return cls(ids, histories, np.arange(len(histories)) < train.n_users)
+        return cls(ids, histories, np.concatenate([train_histories.lengths, np.full(len(new), -1)]))
 
     def __len__(self) -> int:
         return len(self.histories)
+
+    def training_histories(self) -> Histories:
+        """Return what the training users took in the training set, by knowledge-base id."""
+        return Histories.from_lists(
+            [
+                self.histories[user][: self.training_events[user]]
+                for user in np.flatnonzero(self.training).tolist()
+            ]
+        )
 
     def find(self, users: Sequence[Any]) -> np.ndarray:
         """Return the position of each user id.
@@ -86,7 +97,7 @@ class KnownUsers:
                 "history": pl.Series(
                     [history.tolist() for history in self.histories], dtype=pl.List(pl.Int32)
                 ),
-                "training": self.training,
+                "training_events": self.training_events,
             }
         )
         with atomic_path(path) as temporary:
@@ -97,4 +108,4 @@ class KnownUsers:
         """Read what :meth:`save` wrote."""
         frame = pl.read_parquet(path)
         histories = [np.asarray(history, np.int32) for history in frame["history"].to_list()]
-        return cls(frame["user_id"], histories, frame["training"].to_numpy())
+        return cls(frame["user_id"], histories, frame["training_events"].to_numpy())

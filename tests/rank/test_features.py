@@ -8,8 +8,8 @@ from mmsrarec.retrieve import KeywordSearch
 
 
 @pytest.fixture(scope="module")
-def source(view) -> CandidateSource:
-    return CandidateSource(KeywordSearch(view.all_keywords), view.all_keywords, budget=6)
+def source(view, paths) -> CandidateSource:
+    return CandidateSource(KeywordSearch(view.all_keywords), view.all_keywords, paths, budget=6)
 
 
 def test_logit_is_finite_at_the_ends() -> None:
