@@ -11,7 +11,7 @@ from mmsrarec.retrieve import SimilarUsers, UserContext
 
 __all__ = ["FEATURES", "FeatureBuilder", "logit", "sequence_log_probability"]
 
-FEATURES = ("mllm_logit", "sequence", "keywords", "neighbours", "popularity")
+FEATURES = ("mllm_logit", "sequence", "keywords", "neighbours", "popularity", "shared_paths")
 """Names of the features, in the order of the matrix's columns."""
 
 _NEIGHBOURS_ASKED = 50
@@ -56,7 +56,7 @@ class FeatureBuilder:
     Parameters
     ----------
     source
-        Keyword search and the words a user is searched with.
+        Keyword search, the words a user is searched with, and co-interaction paths.
     similar_users
         Retrieval over training users; asked for more of them than the prompt shows.
     popularity
@@ -89,7 +89,7 @@ class FeatureBuilder:
         probabilities
             p(yes) of each candidate, one array a user.
         exclude_users
-            Knowledge-base ids that may not vote for themselves, −1 for none.
+            Knowledge-base ids that may not vote for themselves or be their own bridge, −1 for none.
 
         Returns
         -------
@@ -100,6 +100,7 @@ class FeatureBuilder:
             return []
         log_probability = sequence_log_probability(sequence_scores)
         votes = self._votes(histories, exclude_users, sequence_scores.shape[1])
+        excluded = np.full(len(histories), -1) if exclude_users is None else exclude_users
         return [
             np.column_stack(
                 [
@@ -108,10 +109,11 @@ class FeatureBuilder:
                     self._keyword_scores(context, items, sequence_scores.shape[1]),
                     votes[user, items],
                     self.popularity[items],
+                    self._shared_paths(history, items, own_id),
                 ]
             )
-            for user, (context, items, probability) in enumerate(
-                zip(contexts, candidates, probabilities, strict=True)
+            for user, (history, context, items, probability, own_id) in enumerate(
+                zip(histories, contexts, candidates, probabilities, excluded, strict=True)
             )
         ]
 
@@ -122,6 +124,10 @@ class FeatureBuilder:
         by_item = np.zeros(n_items)
         by_item[found] = scores
         return np.log1p(by_item[items])
+
+    def _shared_paths(self, history: np.ndarray, items: np.ndarray, exclude_user: int) -> np.ndarray:
+        counts, _ = self.source.paths.evidence(history, items, max_paths=0, exclude_user=exclude_user)
+        return np.log1p(counts)
 
     def _votes(
         self, histories: Sequence[np.ndarray], exclude_users: np.ndarray | None, n_items: int

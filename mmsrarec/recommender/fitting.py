@@ -277,7 +277,7 @@ class Fit:
             )
         parts.blend = workspace.stage(
             "blend",
-            fingerprint(ranker_print, settings.preset.blend_users),
+            fingerprint(ranker_print, settings.preset.blend_users, FEATURES),
             lambda folder: self._fit_blend(parts, folder),
             BlendRanker.load,
         )

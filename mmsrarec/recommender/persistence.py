@@ -105,6 +105,7 @@ def load_components(
     """
     folder = Path(folder)
     read_artefact(folder, KIND)
+    blend = BlendRanker.load(folder)  # first, since it says so at once if the model is of an older version
     about = read_json(folder / "parameters.json")
     parameters = dict(about["parameters"])
     if isinstance(parameters["preset"], dict):
@@ -145,7 +146,7 @@ def load_components(
         aligned=about["aligned"],
         tuned=about["tuned"],
         retrieval=retrieval,
-        blend=BlendRanker.load(folder),
+        blend=blend,
     )
     return parts, parameters
 

@@ -13,7 +13,7 @@ from mmsrarec.storage import read_json, write_json
 @pytest.fixture
 def data() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    matrix = rng.normal(size=(2000, len(FEATURES))) * [1, 10, 0.1, 1, 5] + 3
+    matrix = rng.normal(size=(2000, len(FEATURES))) * [1, 10, 0.1, 1, 5, 1] + 3
     matrix[:, 4] = 7.0
     is_next = rng.random(2000) < 1 / (1 + np.exp(-(2 * (matrix[:, 0] - 3) + 0.1 * (matrix[:, 1] - 3))))
     return matrix, is_next

@@ -50,6 +50,15 @@ def test_columns_are_what_they_are_named(catalogue, builder, source, similar_use
         for item in (3, 8, 3)
     ]
     assert by_name["neighbours"] == pytest.approx(votes)
+    everyone = [set(history.tolist()) for history in catalogue.histories()]
+    for user, (history, items, matrix) in enumerate(zip(histories, candidates, matrices, strict=True)):
+        bridges = [
+            sum(item in took and bool(took & set(history) - {item}) for took in everyone) for item in items
+        ]
+        # Each of the two asked for is in the data, and would be its own bridge to what it took.
+        own = [item in everyone[user] and bool(everyone[user] - {item}) for item in items]
+        found = matrix[:, FEATURES.index("shared_paths")]
+        assert found == pytest.approx(np.log1p(np.array(bridges) - own))
 
 
 def test_a_user_with_nothing_has_features(catalogue, builder, source, similar_users) -> None:
