@@ -4,7 +4,7 @@ Stands between the rankers, which know the numbers, and the recommender, which h
 to the user. It holds plain data only: nothing here computes a score.
 """
 
-from mmsrarec.explain.explanation import Explanation, KeywordItem, Neighbour
+from mmsrarec.explain.explanation import Explanation, KeywordItem, Neighbour, SharedItem
 from mmsrarec.explain.matching import Evidence, keywords_match, mark_matches
 from mmsrarec.explain.page import page_environment, render_fragment, render_page
 from mmsrarec.explain.pictures import Thumbnail, thumbnail
@@ -15,6 +15,7 @@ __all__ = [
     "Explanation",
     "KeywordItem",
     "Neighbour",
+    "SharedItem",
     "Thumbnail",
     "keywords_match",
     "mark_matches",

@@ -13,7 +13,7 @@ from mmsrarec.explain.wording import join_words, plain
 if TYPE_CHECKING:
     from mmsrarec.data import Picture
 
-__all__ = ["Explanation", "KeywordItem", "Neighbour"]
+__all__ = ["Explanation", "KeywordItem", "Neighbour", "SharedItem"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,22 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
+class SharedItem:
+    """An item of the history that others took, who took the candidate as well.
+
+    Attributes
+    ----------
+    users
+        How many users took both.
+    item
+        The item of the history.
+    """
+
+    users: int
+    item: KeywordItem
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why one item stands where it stands for one user.
 
@@ -96,6 +112,10 @@ class Explanation:
         Keywords of the candidate that match the evidence, the best supported first.
     notes
         Remarks in whole sentences, for example that the item is new.
+    bridge_users
+        Users who took the candidate and something of the history.
+    shared_items
+        What of the history connects them best with the candidate, the strongest first.
 
     Examples
     --------
@@ -116,6 +136,8 @@ class Explanation:
     features: Mapping[str, float] = field(default_factory=dict)
     matches: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    bridge_users: int = 0
+    shared_items: tuple[SharedItem, ...] = ()
 
     @property
     def user_name(self) -> str:

@@ -19,7 +19,15 @@ from markupsafe import Markup
 from mmsrarec import __version__
 from mmsrarec.errors import InputError
 from mmsrarec.explain.pictures import thumbnail
-from mmsrarec.explain.wording import explain_probability, feature_name, number, plain, signed
+from mmsrarec.explain.wording import (
+    also_took,
+    bridge_users,
+    explain_probability,
+    feature_name,
+    number,
+    plain,
+    signed,
+)
 
 if TYPE_CHECKING:
     from mmsrarec.explain.explanation import Explanation, KeywordItem
@@ -152,6 +160,10 @@ def explanation_view(explanation: Explanation) -> dict[str, Any]:
         "evidence": [
             {"keyword": plain(row.keyword, 80), "history": row.history, "neighbours": row.neighbours}
             for row in explanation.evidence
+        ],
+        "bridge_users": bridge_users(explanation.bridge_users) if explanation.bridge_users else "",
+        "shared_items": [
+            also_took(shared.users, plain(shared.item.name, limit=90)) for shared in explanation.shared_items
         ],
         "features": _feature_views(explanation),
         "notes": [plain(note, limit=600) for note in explanation.notes],

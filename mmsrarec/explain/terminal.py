@@ -6,7 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmsrarec.explain.wording import display_width, feature_name, number, plain, shorten, signed, wrap
+from mmsrarec.explain.wording import (
+    also_took,
+    bridge_users,
+    display_width,
+    feature_name,
+    number,
+    plain,
+    shorten,
+    signed,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from mmsrarec.explain.explanation import Explanation, KeywordItem
@@ -16,6 +26,7 @@ __all__ = ["COLUMNS", "render_text"]
 COLUMNS = 100
 _TITLE_COLUMNS = 34
 _BAR_COLUMNS = 24
+_SHARED_COLUMNS = 50
 
 
 def render_text(explanation: Explanation) -> str:
@@ -55,6 +66,12 @@ def render_text(explanation: Explanation) -> str:
     if explanation.neighbours:
         lines += ["", "What similar users took next (similarity)"]
         lines += _item_rows([(number(near.similarity, 2), near.item) for near in explanation.neighbours])
+    if explanation.bridge_users:
+        lines += ["", bridge_users(explanation.bridge_users)]
+        lines += [
+            f"  {also_took(shared.users, shorten(shared.item.name, _SHARED_COLUMNS))}"
+            for shared in explanation.shared_items
+        ]
     if explanation.features:
         lines += [
             "",

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 
 __all__ = [
+    "also_took",
+    "bridge_users",
     "display_width",
     "explain_probability",
     "feature_name",
@@ -191,6 +193,32 @@ def feature_name(name: str) -> str:
     ('language model: p(yes)', 'shared paths')
     """
     return _FEATURE_NAMES.get(name) or plain(name.replace("_", " "), limit=60)
+
+
+def bridge_users(users: int) -> str:
+    """Say how many people connect the history with the candidate.
+
+    Examples
+    --------
+    >>> bridge_users(1), bridge_users(12)
+    ('1 user took this and something of the history.', '12 users took this and something of the history.')
+    """
+    return f"{_users(users)} took this and something of the history."
+
+
+def also_took(users: int, name: str) -> str:
+    """Say how many people an item of the history shares with the candidate.
+
+    Examples
+    --------
+    >>> also_took(3, "Hat")
+    '3 users who also took Hat took this.'
+    """
+    return f"{_users(users)} who also took {name} took this."
+
+
+def _users(number: int) -> str:
+    return "1 user" if number == 1 else f"{number} users"
 
 
 def explain_probability(probability: float) -> str:

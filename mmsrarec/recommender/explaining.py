@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from mmsrarec.data import Dataset
-from mmsrarec.explain import Explanation, KeywordItem, Neighbour, mark_matches
+from mmsrarec.explain import Explanation, KeywordItem, Neighbour, SharedItem, mark_matches
 from mmsrarec.rank import FEATURES, BlendRanker
 from mmsrarec.recommender.engine import Ranked
-from mmsrarec.retrieve import ItemView
+from mmsrarec.retrieve import CoInteraction, ItemView
 
 __all__ = ["explain_candidate"]
 
@@ -21,8 +21,11 @@ def explain_candidate(
     *,
     user_id: Any,
     rank: int | None,
+    whole_history: np.ndarray,
+    exclude_user: int,
     catalogue: Dataset,
     view: ItemView,
+    paths: CoInteraction,
     blend: BlendRanker,
     popularity: np.ndarray,
 ) -> Explanation:
@@ -38,8 +41,14 @@ def explain_candidate(
         External id, or ``None`` for a person known by a history alone.
     rank
         Its place among the user's recommendations, from 1; ``None`` if it is not among them.
+    whole_history
+        Dense item ids of the person, also those that the prompt left out.
+    exclude_user
+        The person's id in the knowledge base, −1 for none.
     catalogue, view, popularity
         Ids, words and training events of the items.
+    paths
+        Co-interaction of training users.
     blend
         The fitted blend, for the contributions of its features.
     """
@@ -59,6 +68,7 @@ def explain_candidate(
         [show(shown) for shown in ranked.context.history],
         [Neighbour(next_item.similarity, show(next_item.item)) for next_item in ranked.context.neighbours],
     )
+    bridge_users, shared_items = _connections(paths, whole_history, item, exclude_user)
     contributions = blend.contributions(ranked.features[place : place + 1])[0]
     return Explanation(
         user_id=user_id,
@@ -71,7 +81,22 @@ def explain_candidate(
         features=dict(zip(FEATURES, (float(value) for value in contributions), strict=True)),
         matches=matches,
         notes=tuple(_notes(ranked, item, popularity)),
+        bridge_users=bridge_users,
+        shared_items=tuple(SharedItem(users, show(shared)) for users, shared in shared_items),
     )
+
+
+def _connections(
+    paths: CoInteraction, history: np.ndarray, item: int, exclude_user: int
+) -> tuple[int, list[tuple[int, int]]]:
+    """Count the bridge users, and how many took each item that the strongest paths go through."""
+    counts, bridges = paths.evidence(history, [item], exclude_user=exclude_user)
+    through = [shared for shared in dict.fromkeys(bridges.items[0].tolist()) if shared >= 0]
+    took_both = [
+        int(paths.evidence([shared], [item], max_paths=0, exclude_user=exclude_user)[0][0])
+        for shared in through
+    ]
+    return int(counts[0]), list(zip(took_both, through, strict=True))
 
 
 def _notes(ranked: Ranked, item: int, popularity: np.ndarray) -> list[str]:

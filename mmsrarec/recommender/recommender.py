@@ -408,8 +408,11 @@ class Recommender:
             place,
             user_id=user,
             rank=rank,
+            whole_history=asked.histories[0],
+            exclude_user=int(asked.exclude_users[0]),
             catalogue=parts.catalogue,
             view=parts.retrieval.view,
+            paths=self._engine.source.paths,
             blend=parts.blend,
             popularity=parts.popularity,
         )

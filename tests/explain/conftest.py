@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from PIL import Image
 
-from mmsrarec.explain import Explanation, KeywordItem, Neighbour, mark_matches
+from mmsrarec.explain import Explanation, KeywordItem, Neighbour, SharedItem, mark_matches
 
 
 @dataclass
@@ -58,4 +58,6 @@ def scarf() -> Explanation:
         features={"mllm_logit": 1.62, "sequence": 0.91, "popularity": -0.31},
         matches=matches,
         notes=("Nobody in the training data took this item.",),
+        bridge_users=14,
+        shared_items=(SharedItem(3, history[2]), SharedItem(1, history[0])),
     )

@@ -10,7 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmsrarec.errors import InputError, StoredFileError
-from mmsrarec.explain import Explanation, KeywordItem, Neighbour, render_fragment, render_page
+from mmsrarec.explain import (
+    Explanation,
+    KeywordItem,
+    Neighbour,
+    SharedItem,
+    render_fragment,
+    render_page,
+)
 
 VOID = {"meta", "link", "img", "br"}
 HOSTILE = [
@@ -60,7 +67,18 @@ class Outline(HTMLParser):
 def hostile_explanation(text: str) -> Explanation:
     item = KeywordItem(text, text, (text, "plain"), frozenset({text}))
     return Explanation(
-        text, (item,), (Neighbour(0.5, item),), item, 0.5, 0.5, 1, {text: 1.0}, (text,), (text,)
+        text,
+        (item,),
+        (Neighbour(0.5, item),),
+        item,
+        0.5,
+        0.5,
+        1,
+        {text: 1.0},
+        (text,),
+        (text,),
+        2,
+        (SharedItem(2, item),),
     )
 
 
@@ -79,6 +97,10 @@ def test_the_page_tells_the_whole_story(scarf: Explanation):
         "language model: p(yes)",
         "+1.62",
         "Nobody in the training data took this item.",
+        "Who else took it",
+        "14 users took this and something of the history.",
+        "3 users who also took Gloves took this.",
+        "1 user who also took Hat took this.",
     ):
         assert part in text
 
@@ -151,6 +173,7 @@ def test_a_new_person_and_an_item_without_words(scarf: Explanation):
     assert "No similar users" in text
     assert "no keywords" in text
     assert "The language model was not asked" in text
+    assert "Who else took it" not in text
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.0, float("nan"), None])

@@ -90,6 +90,24 @@ def test_explanation_agrees_with_recommendation_and_prediction(fitted: Recommend
     assert str(first["item_id"]) in str(why) or why.candidate.title in str(why)
 
 
+def test_an_explanation_counts_who_else_took_the_item(fitted: Recommender, parts) -> None:
+    train = parts[0]
+    everyone = [set(history.tolist()) for history in train.histories()]
+    user = next(place for place, took in enumerate(everyone) if len(took) > 1)
+    item = int(train.histories()[user][-1])
+    others = [took for place, took in enumerate(everyone) if place != user and item in took]
+    why = fitted.explain(train.user_ids[user], train.item_ids[item])
+    assert why.bridge_users == sum(bool(took & everyone[user] - {item}) for took in others)
+    assert why.bridge_users > 0
+    assert len(why.shared_items) > 0
+    for shared in why.shared_items:
+        place = int(train.item_index([shared.item.item_id])[0])
+        assert place in everyone[user] - {item}
+        assert shared.users == sum(place in took for took in others)
+    stranger = fitted.explain(history=[], item=train.item_ids[item])
+    assert (stranger.bridge_users, stranger.shared_items) == (0, ())
+
+
 def test_any_item_can_be_explained(fitted: Recommender, parts) -> None:
     seen = parts[0].item_ids[int(parts[0].histories()[0][0])]
     why = fitted.explain(parts[0].user_ids[0], seen)

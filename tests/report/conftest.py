@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mmsrarec.explain import Explanation, KeywordItem, Neighbour, mark_matches
+from mmsrarec.explain import Explanation, KeywordItem, Neighbour, SharedItem, mark_matches
 from mmsrarec.report import StageTime
 
 HOSTILE = (
@@ -56,10 +56,34 @@ def explanations() -> list[Explanation]:
     candidate = KeywordItem(9, "Scarf", ("wool", "warm", "long"), picture=DrawnPicture("black"))
     candidate, history, neighbours, matches = mark_matches(candidate, shown[:5], neighbours)
     features = {"mllm_logit": 1.5, "sequence": -0.4, "keywords": 0.2}
-    ordinary = Explanation(17, history, neighbours, candidate, 0.83, 0.74, 1, features, matches, ("A note.",))
+    ordinary = Explanation(
+        17,
+        history,
+        neighbours,
+        candidate,
+        0.83,
+        0.74,
+        1,
+        features,
+        matches,
+        ("A note.",),
+        bridge_users=12,
+        shared_items=tuple(SharedItem(users, item) for users, item in zip((7, 1), history, strict=False)),
+    )
     bad = KeywordItem(HOSTILE, HOSTILE + LONG, (HOSTILE, LONG, "שלום עולם", "🎉"), frozenset({HOSTILE}))
     hostile = Explanation(
-        HOSTILE, (bad, bad), (Neighbour(2.0, bad),), bad, 0.5, 0.5, 2, {HOSTILE: 1.0}, (HOSTILE,), (HOSTILE,)
+        HOSTILE,
+        (bad, bad),
+        (Neighbour(2.0, bad),),
+        bad,
+        0.5,
+        0.5,
+        2,
+        {HOSTILE: 1.0},
+        (HOSTILE,),
+        (HOSTILE,),
+        bridge_users=2,
+        shared_items=(SharedItem(2, bad),),
     )
     return [ordinary, hostile, Explanation(None, (), (), shown[0], None, 0.1)]
 
