@@ -1,66 +1,149 @@
-"""P1: exact top 100 of the keyword index, one thread, against term-at-a-time in NumPy and a SciPy product.
+"""P1: exact top 100 of the keyword index, one thread, against bm25s, tantivy, NumPy and SciPy.
 
-Items have 15 keywords drawn from a Zipf law (exponent 0.9, 100,000 words), queries 42. The number of items is
-``MMSRAREC_BENCH_ITEMS`` (default 1,000,000).
+A million items of 15 words (100,000 words, Zipf 0.9), queries of 42 words; ``MMSRAREC_BENCH_ITEMS`` changes the number
+of items. All but tantivy, which rounds lengths and has another k1, score by the same formula, and must find the same
+scores.
 """
-
-import os
 
 import numpy as np
 import pytest
-from scipy import sparse
 
+from benches.keyword_data import ITEMS, TOP, WORDS, KeywordData, keyword_data
 from mmsrarec.retrieve import KeywordIndex
 
-ITEMS = int(os.environ.get("MMSRAREC_BENCH_ITEMS", 1_000_000))
-WORDS, PER_ITEM, PER_QUERY, TOP, QUERIES = 100_000, 15, 42, 100, 20
+@pytest.fixture(scope="module")
+def data() -> KeywordData:
+    return keyword_data()
 
 
 @pytest.fixture(scope="module")
-def data():
-    rng = np.random.default_rng(0)
-    share = 1 / np.arange(1, WORDS + 1) ** 0.9
-    cumulative = np.cumsum(share / share.sum())
-
-    def draw(count: int) -> np.ndarray:
-        return np.searchsorted(cumulative, rng.random(count)).clip(0, WORDS - 1).astype(np.int32)
-
-    indptr = np.arange(0, ITEMS * PER_ITEM + 1, PER_ITEM, dtype=np.int64)
-    keywords = draw(ITEMS * PER_ITEM)
-    weights = rng.uniform(0.1, 2, ITEMS * PER_ITEM).astype(np.float32)
-    queries = [(draw(PER_QUERY), rng.uniform(0.1, 2, PER_QUERY).astype(np.float32)) for _ in range(QUERIES)]
-    return indptr, keywords, weights, queries
+def skewed() -> KeywordData:
+    return keyword_data(skewed=True)
 
 
 @pytest.fixture(scope="module")
-def lists(data) -> sparse.csc_matrix:
-    indptr, keywords, weights, _ = data
-    return sparse.csr_matrix((weights, keywords, indptr), shape=(ITEMS, WORDS)).tocsc()
+def index(data: KeywordData) -> KeywordIndex:
+    return KeywordIndex.from_arrays(data.indptr, data.keywords, data.weights, n_keywords=WORDS)
+
+
+@pytest.fixture(scope="module")
+def best(data: KeywordData, index: KeywordIndex) -> np.ndarray:
+    """Scores that everyone must find, (queries, 100), held against brute force in float64 first."""
+    lists = data.lists().astype(np.float64)
+    found = [index.search(*query, TOP) for query in data.queries]
+    for (words, weights), (ids, scores) in zip(data.queries[:10], found, strict=False):
+        wanted = np.zeros(ITEMS)
+        for word, weight in zip(words, weights, strict=True):
+            part = slice(lists.indptr[word], lists.indptr[word + 1])
+            wanted[lists.indices[part]] += np.float64(weight) * lists.data[part]
+        rounded = wanted.astype(np.float32)
+        order = np.lexsort([np.arange(ITEMS), -rounded])[:TOP]
+        np.testing.assert_array_equal(ids, order)
+        np.testing.assert_array_equal(scores, rounded[order])
+    return np.array([scores for _, scores in found])
+
+
+def same_scores(found: np.ndarray, best: np.ndarray) -> None:
+    np.testing.assert_allclose(-np.sort(-found, axis=1), best, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def bm25s_index(data: KeywordData):
+    import bm25s
+    from bm25s.tokenization import Tokenized
+
+    index = bm25s.BM25(k1=1.5, b=0.75, backend="numba")
+    vocabulary = {str(word): word for word in range(WORDS)}
+    index.index(Tokenized(ids=data.tokens.tolist(), vocab=vocabulary), show_progress=False)
+    return index
 
 
 @pytest.mark.benchmark(group="P1")
-def test_ours(benchmark, data) -> None:
-    indptr, keywords, weights, queries = data
-    index = KeywordIndex.from_arrays(indptr, keywords, weights, n_keywords=WORDS)
-    benchmark.pedantic(lambda: [index.search(*query, TOP) for query in queries], rounds=5, warmup_rounds=1)
+def test_ours(benchmark, data: KeywordData, index: KeywordIndex, best: np.ndarray) -> None:
+    benchmark.pedantic(
+        lambda: [index.search(*query, TOP) for query in data.queries], rounds=15, warmup_rounds=2
+    )
 
 
 @pytest.mark.benchmark(group="P1")
-def test_numpy_term_at_a_time(benchmark, data, lists) -> None:
-    def search(words: np.ndarray, query_weights: np.ndarray) -> np.ndarray:
-        scores = np.zeros(ITEMS)
-        for word, weight in zip(words, query_weights, strict=True):
+def test_ours_with_weights_all_different(benchmark, skewed: KeywordData) -> None:
+    index = KeywordIndex.from_arrays(skewed.indptr, skewed.keywords, skewed.weights, n_keywords=WORDS)
+    benchmark.pedantic(
+        lambda: [index.search(*query, TOP) for query in skewed.queries], rounds=15, warmup_rounds=2
+    )
+
+
+def measure_bm25s(benchmark, data: KeywordData, index, best: np.ndarray, backend: str) -> None:
+    queries = [[str(word) for word in row] for row in data.query_tokens]
+    index.backend = backend
+    found = benchmark.pedantic(
+        lambda: [
+            index.retrieve([query], k=TOP, show_progress=False, n_threads=1).scores[0] for query in queries
+        ],
+        rounds=5,
+        warmup_rounds=1,
+    )
+    same_scores(np.array(found), best)
+
+
+@pytest.mark.benchmark(group="P1")
+def test_bm25s_numba(benchmark, data: KeywordData, bm25s_index, best: np.ndarray) -> None:
+    benchmark.extra_info["target"] = 10
+    measure_bm25s(benchmark, data, bm25s_index, best, "numba")
+
+
+@pytest.mark.benchmark(group="P1")
+def test_bm25s_numpy(benchmark, data: KeywordData, bm25s_index, best: np.ndarray) -> None:
+    measure_bm25s(benchmark, data, bm25s_index, best, "numpy")
+
+
+@pytest.mark.benchmark(group="P1")
+def test_tantivy(benchmark, data: KeywordData) -> None:
+    import tantivy
+
+    schema = tantivy.SchemaBuilder()
+    schema.add_text_field("words", stored=False, tokenizer_name="whitespace", index_option="freq")
+    index = tantivy.Index(schema.build())
+    writer = index.writer(heap_size=1_000_000_000, num_threads=1)
+    for row in data.tokens.tolist():
+        writer.add_document(tantivy.Document(words=" ".join(map(str, row))))
+    writer.commit()
+    writer.wait_merging_threads()
+    index.reload()
+    searcher = index.searcher()
+    queries = [index.parse_query(" ".join(map(str, row)), ["words"]) for row in data.query_tokens.tolist()]
+    found = benchmark.pedantic(
+        lambda: [searcher.search(query, TOP, count=False) for query in queries], rounds=5, warmup_rounds=1
+    )
+    assert all(len(result.hits) == TOP for result in found)
+
+
+@pytest.mark.benchmark(group="P1")
+def test_numpy_term_at_a_time(benchmark, data: KeywordData, best: np.ndarray) -> None:
+    lists = data.lists()
+
+    def search(words: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        scores = np.zeros(ITEMS, np.float32)
+        for word, weight in zip(words, weights, strict=True):
             part = slice(lists.indptr[word], lists.indptr[word + 1])
             scores[lists.indices[part]] += weight * lists.data[part]
-        return np.argpartition(-scores, TOP)[:TOP]
+        return scores[np.argpartition(-scores, TOP)[:TOP]]
 
-    benchmark.pedantic(lambda: [search(*query) for query in data[3]], rounds=5, warmup_rounds=1)
+    found = benchmark.pedantic(
+        lambda: [search(*query) for query in data.queries], rounds=3, warmup_rounds=1
+    )
+    same_scores(np.array(found), best)
 
 
 @pytest.mark.benchmark(group="P1")
-def test_scipy_product(benchmark, data, lists) -> None:
-    def search(words: np.ndarray, query_weights: np.ndarray) -> np.ndarray:
-        scores = lists[:, words] @ query_weights
-        return np.argpartition(-scores, TOP)[:TOP]
+def test_scipy_product(benchmark, data: KeywordData, best: np.ndarray) -> None:
+    lists = data.lists()
 
-    benchmark.pedantic(lambda: [search(*query) for query in data[3]], rounds=5, warmup_rounds=1)
+    def search(words: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        scores = lists[:, words] @ weights
+        return scores[np.argpartition(-scores, TOP)[:TOP]]
+
+    found = benchmark.pedantic(
+        lambda: [search(*query) for query in data.queries], rounds=3, warmup_rounds=1
+    )
+    same_scores(np.array(found), best)

@@ -26,10 +26,14 @@ class IdSet {
         // Eight flags, each a byte of 0 or 1, become eight bits: the product moves bit 8 i to bit 56 + i.
         constexpr uint64_t kGather = 0x0102040810204080;
         int64_t id = 0;
-        for (; std::endian::native == std::endian::little && id + 8 <= size_; id += 8) {
-            uint64_t bytes;
-            std::memcpy(&bytes, flags.data() + id, 8);
-            words_[id >> 6] |= (bytes * kGather >> 56) << (id & 63);
+        for (; std::endian::native == std::endian::little && id + 64 <= size_; id += 64) {
+            uint64_t word = 0;
+            for (int byte = 0; byte < 8; ++byte) {
+                uint64_t eight;
+                std::memcpy(&eight, flags.data() + id + 8 * byte, 8);
+                word |= (eight * kGather >> 56) << (8 * byte);
+            }
+            words_[id >> 6] = word;
         }
         for (; id < size_; ++id) {
             if (flags[id]) insert(id);

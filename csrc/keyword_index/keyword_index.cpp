@@ -79,6 +79,12 @@ std::shared_ptr<const IdSet> permitted_items(const Snapshot& snapshot, const Fil
     return set;
 }
 
+int64_t largest_segment(const Snapshot& snapshot) {
+    int64_t largest = 0;
+    for (const auto& segment : snapshot.segments) largest = std::max(largest, segment->n_items);
+    return largest;
+}
+
 int64_t cost(const Segment& segment) { return segment.n_items + segment.n_postings(); }
 
 // Merges small segments at the end until each is at least twice as large as the next: adding one by one then
@@ -153,7 +159,7 @@ std::vector<Hit> KeywordIndex::search(std::span<const int32_t> keywords, std::sp
     const auto permitted = permitted_items(*now, filters);
     k = std::min(k, now->n_items);
     auto scratch = scratch_.take();
-    scratch->reserve(query.size(), k);
+    scratch->reserve(query.size(), k, largest_segment(*now));
     search_snapshot(*now, query, k, permitted.get(), *scratch);
     std::vector<Hit> hits = scratch->hits;
     scratch_.give_back(std::move(scratch));
@@ -175,7 +181,7 @@ void KeywordIndex::search_batch(const KeywordRows& queries, int64_t k, int64_t t
     std::vector<std::unique_ptr<Scratch>> scratches;
     for (int64_t thread = 0; thread < threads; ++thread) {
         scratches.push_back(scratch_.take());
-        scratches.back()->reserve(prepared.most_terms, most);
+        scratches.back()->reserve(prepared.most_terms, most, largest_segment(*now));
     }
     run_polled(queries.size(), kQueriesAtOnce, threads, poll, [&](int64_t thread, int64_t row) {
         Scratch& scratch = *scratches[thread];

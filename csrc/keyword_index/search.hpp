@@ -1,4 +1,4 @@
-// The top k of one query over a snapshot of the index. How items are scored is known to search.cpp alone.
+// The top k of one query over a snapshot of the index.
 #pragma once
 
 #include <cstdint>
@@ -40,13 +40,13 @@ inline bool better(const Hit& a, const Hit& b) {
     return a.score > b.score || (a.score == b.score && a.id < b.id);
 }
 
-// Working memory of one search, kept and used again; clean between searches. Its size does not depend on how
-// many items there are.
+// Working memory of one search, kept and used again; clean between searches. About a megabyte, and a bit an
+// item.
 class Scratch {
   public:
-    // Makes room for queries of up to `n_terms` terms and answers of up to `k`, so that searching allocates
-    // nothing.
-    void reserve(size_t n_terms, int64_t k);
+    // Makes room for queries of up to `n_terms` terms, answers of up to `k`, and segments of up to `n_items`
+    // items, so that searching allocates nothing.
+    void reserve(size_t n_terms, int64_t k, int64_t n_items);
 
     std::vector<Hit> hits;  // the best so far, a heap with the worst in front; sorted at the end
 
@@ -82,6 +82,7 @@ class Scratch {
     std::vector<double> exact_sums_;  // (kWindow,) the same
     std::vector<uint16_t> places_;    // (kWindow,)
     std::vector<float> values_;       // (kWindow,)
+    std::vector<uint64_t> chosen_;    // a bit for each position of the segment, when few are permitted
     std::vector<Term> terms_;         // in the order of the query; of one keyword, ascending weights
     std::vector<int32_t> cheapest_;   // terms, those that save most work for a little bound first
     std::vector<Group> groups_;       // of the window at hand

@@ -7,14 +7,15 @@ namespace {
 
 constexpr int32_t kKeywords = 400;
 
-void check_catalogue(int64_t n_items, Weights items_kind, Weights query_kind, uint64_t seed) {
+void check_catalogue(int64_t n_items, int32_t n_keywords, Weights items_kind, Weights query_kind,
+                     uint64_t seed) {
     std::mt19937_64 random(seed);
-    const Rows items = random_catalogue(random, n_items, kKeywords, 5, items_kind);
-    const Catalogue catalogue(items, kKeywords);
-    const auto index = KeywordIndex::from_arrays(items.view(), kKeywords);
+    const Rows items = random_catalogue(random, n_items, n_keywords, 5, items_kind);
+    const Catalogue catalogue(items, n_keywords);
+    const auto index = KeywordIndex::from_arrays(items.view(), n_keywords);
     std::vector<bool> permitted(n_items, true);
     for (int terms : {1, 2, 7, 30}) {
-        const Rows queries = random_catalogue(random, 3, kKeywords, terms, query_kind);
+        const Rows queries = random_catalogue(random, 3, n_keywords, terms, query_kind);
         for (int64_t query = 0; query < queries.size(); ++query) {
             for (int64_t k : {1, 10, 100, 5000}) {
                 CHECK(same(search_row(*index, queries, query, k),
@@ -23,7 +24,7 @@ void check_catalogue(int64_t n_items, Weights items_kind, Weights query_kind, ui
         }
     }
     // Fewer and fewer items permitted, in all their representations, and some removed for good.
-    const Rows queries = random_catalogue(random, 4, kKeywords, 20, query_kind);
+    const Rows queries = random_catalogue(random, 4, n_keywords, 20, query_kind);
     for (uint64_t one_in : {2, 50, 2000, 100000}) {
         const auto mask = std::make_unique<bool[]>(n_items);
         std::vector<int64_t> refused, gone(20);
@@ -53,11 +54,12 @@ TEST(pruned_answers_equal_brute_force) {
     uint64_t seed = 30;
     for (int64_t n_items : {3000, 65536, 150000}) {
         for (Weights kind : {Weights::kEqual, Weights::kFewValues, Weights::kSkewed, Weights::kHuge}) {
-            check_catalogue(n_items, kind, kind == Weights::kHuge ? Weights::kSkewed : Weights::kFewValues,
-                            ++seed);
+            const Weights query_kind = kind == Weights::kHuge ? Weights::kSkewed : Weights::kFewValues;
+            check_catalogue(n_items, kKeywords, kind, query_kind, ++seed);
+            check_catalogue(n_items, 100000, kind, query_kind, ++seed);  // most of them rare
         }
     }
-    check_catalogue(70000, Weights::kSkewed, Weights::kHuge, ++seed);
+    check_catalogue(70000, kKeywords, Weights::kSkewed, Weights::kHuge, ++seed);
 }
 
 TEST(more_ties_than_there_is_room_for) {

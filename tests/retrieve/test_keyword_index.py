@@ -142,15 +142,15 @@ def test_add_remove_and_save_equal_brute_force(tmp_path_factory, items, steps, q
 @given(
     n_items=st.sampled_from([3_000, 65_536, 65_537, 140_000]),
     kind=st.sampled_from(["equal", "few values", "skewed", "wide range"]),
+    n_keywords=st.sampled_from([3, 300, 100_000]),
     terms=st.integers(1, 60),
     k=st.sampled_from([1, 10, 100, 3_000]),
     allowed=st.sampled_from([None, 0.0, 0.0005, 0.02, 0.5]),
     seed=st.integers(0, 2**32),
 )
-def test_pruned_searches_equal_brute_force(n_items, kind, terms, k, allowed, seed):
+def test_pruned_searches_equal_brute_force(n_items, kind, n_keywords, terms, k, allowed, seed):
     """Catalogues of more than one window with frequent and rare keywords: what the small ones never reach."""
     rng = np.random.default_rng(seed)
-    n_keywords = 300
 
     def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
         keywords = np.minimum(n_keywords - 1, (n_keywords + 1) ** rng.random(count) - 1).astype(np.int32)
