@@ -11,6 +11,7 @@ import pytest
 from benches.keyword_data import ITEMS, TOP, WORDS, KeywordData, keyword_data
 from mmsrarec.retrieve import KeywordIndex
 
+
 @pytest.fixture(scope="module")
 def data() -> KeywordData:
     return keyword_data()
@@ -129,9 +130,7 @@ def test_numpy_term_at_a_time(benchmark, data: KeywordData, best: np.ndarray) ->
             scores[lists.indices[part]] += weight * lists.data[part]
         return scores[np.argpartition(-scores, TOP)[:TOP]]
 
-    found = benchmark.pedantic(
-        lambda: [search(*query) for query in data.queries], rounds=3, warmup_rounds=1
-    )
+    found = benchmark.pedantic(lambda: [search(*query) for query in data.queries], rounds=3, warmup_rounds=1)
     same_scores(np.array(found), best)
 
 
@@ -143,7 +142,5 @@ def test_scipy_product(benchmark, data: KeywordData, best: np.ndarray) -> None:
         scores = lists[:, words] @ weights
         return scores[np.argpartition(-scores, TOP)[:TOP]]
 
-    found = benchmark.pedantic(
-        lambda: [search(*query) for query in data.queries], rounds=3, warmup_rounds=1
-    )
+    found = benchmark.pedantic(lambda: [search(*query) for query in data.queries], rounds=3, warmup_rounds=1)
     same_scores(np.array(found), best)
