@@ -15,7 +15,7 @@
 namespace mmsrarec {
 namespace {
 
-constexpr int64_t kPostingsBetweenPolls = 1 << 20;
+constexpr int64_t kPostingsBetweenPolls = 1 << 18;
 constexpr int64_t kSlotsAtOnce = 256;
 constexpr int64_t kMostThreads = 16;
 constexpr int64_t kPostingsPerThread = 1 << 20;  // below it, starting a thread costs more than it saves
@@ -34,12 +34,14 @@ constexpr double kWorthATier = 0.97;
 // one, binary search when a few postings carry ids from a huge range.
 class KeywordSlots {
   public:
-    explicit KeywordSlots(std::span<const int32_t> occurrences) {
-        const int32_t last = occurrences.empty() ? -1 : *std::ranges::max_element(occurrences);
+    KeywordSlots(std::span<const int32_t> occurrences, const Poll& poll) {
+        Pacer pacer(poll, kPostingsBetweenPolls);
+        int32_t last = -1;
+        for (int32_t keyword : occurrences) last = std::max(last, keyword), pacer.advance(1);
         const size_t range = static_cast<size_t>(last) + 1;
         if (range <= 4 * occurrences.size() + 1024) {
             table_.assign(range, 0);
-            for (int32_t keyword : occurrences) table_[keyword] = 1;
+            for (int32_t keyword : occurrences) table_[keyword] = 1, pacer.advance(1);
             int32_t slot = 0;
             for (size_t keyword = 0; keyword < range; ++keyword) {
                 if (!table_[keyword]) continue;
@@ -67,8 +69,8 @@ class KeywordSlots {
 // Postings of every keyword, positions ascending: slot i has [starts[i], starts[i + 1]).
 struct PlainLists {
     std::vector<int64_t> starts;
-    std::vector<int32_t> positions;
-    std::vector<float> weights;
+    std::unique_ptr<int32_t[]> positions;
+    std::unique_ptr<float[]> weights;
 };
 
 // How the postings of one keyword are split: those up to most[0], then those up to most[1], ...
@@ -139,24 +141,22 @@ void sum_duplicates(PlainLists& lists, std::span<const int32_t> keywords, std::s
         }
     }
     lists.starts.back() = out;
-    lists.positions.resize(out);
-    lists.weights.resize(out);
 }
 
 PlainLists invert(const KeywordRows& rows, const KeywordSlots& slots, std::vector<int32_t>& order,
                   const Poll& poll) {
     PlainLists lists;
     lists.starts.assign(slots.keywords.size() + 1, 0);
-    for (int32_t keyword : rows.keywords) ++lists.starts[slots[keyword] + 1];
+    Pacer pacer(poll, kPostingsBetweenPolls);
+    for (int32_t keyword : rows.keywords) ++lists.starts[slots[keyword] + 1], pacer.advance(1);
     std::partial_sum(lists.starts.begin(), lists.starts.end(), lists.starts.begin());
-    if (poll) poll();
     order = similar_together(rows, slots, lists.starts, poll);
-    lists.positions.resize(rows.keywords.size());
-    lists.weights.resize(rows.keywords.size());
+    const size_t postings = rows.keywords.size();
+    lists.positions = std::make_unique_for_overwrite<int32_t[]>(postings);
+    lists.weights = std::make_unique_for_overwrite<float[]>(postings);
 
     std::vector<int64_t> next(lists.starts.begin(), lists.starts.end() - 1);
     bool duplicates = false;
-    Pacer pacer(poll, kPostingsBetweenPolls);
     for (int64_t position = 0; position < rows.size(); ++position) {
         const int64_t row = order.empty() ? position : order[position];
         for (int64_t entry = rows.indptr[row]; entry < rows.indptr[row + 1]; ++entry) {
@@ -288,14 +288,13 @@ void fill(std::span<const int32_t> positions, std::span<const float> weights, in
 
 std::shared_ptr<const Segment> build_segment(const KeywordRows& rows, int64_t first_id, int64_t n_alive,
                                              const Poll& poll) {
-    KeywordSlots slots(rows.keywords);
-    if (poll) poll();
+    KeywordSlots slots(rows.keywords, poll);
     auto arrays = std::make_shared<SegmentArrays>();
     const PlainLists plain = invert(rows, slots, arrays->ids, poll);
     arrays->keywords = std::move(slots.keywords);
     const auto n_slots = static_cast<int64_t>(arrays->keywords.size());
     const int64_t n_windows = (rows.size() + kWindow - 1) >> kWindowBits;
-    const auto postings = static_cast<int64_t>(plain.positions.size());
+    const int64_t postings = plain.starts.back();
     const int64_t cores = std::min<int64_t>(kMostThreads, std::thread::hardware_concurrency());
     const int64_t threads =
         std::clamp<int64_t>(postings / kPostingsPerThread, 1, std::max<int64_t>(1, cores));
@@ -307,7 +306,8 @@ std::shared_ptr<const Segment> build_segment(const KeywordRows& rows, int64_t fi
         }
     };
     const auto slice = [&](const auto& values, int64_t slot) {
-        return std::span(values).subspan(plain.starts[slot], plain.starts[slot + 1] - plain.starts[slot]);
+        const int64_t start = plain.starts[slot];
+        return std::span(values.get() + start, static_cast<size_t>(plain.starts[slot + 1] - start));
     };
 
     std::vector<Tiers> tiers(n_slots);
@@ -318,7 +318,7 @@ std::shared_ptr<const Segment> build_segment(const KeywordRows& rows, int64_t fi
         fill(slice(plain.positions, slot), slice(plain.weights, slot), static_cast<int32_t>(n_windows),
              std::span<const PostingList>(arrays->lists).subspan(first, end - first), *arrays);
     });
-    return seal(std::move(arrays), first_id, rows.size(), n_alive);
+    return seal(std::move(arrays), first_id, rows.size(), n_alive, poll);
 }
 
 std::shared_ptr<const Segment> merge_segments(std::span<const std::shared_ptr<const Segment>> parts,

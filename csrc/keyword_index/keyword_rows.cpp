@@ -10,7 +10,7 @@
 namespace mmsrarec {
 namespace {
 
-constexpr int64_t kEntriesBetweenPolls = 1 << 20;
+constexpr int64_t kEntriesBetweenPolls = 1 << 18;
 
 std::string shortest(float number) {
     char text[32];

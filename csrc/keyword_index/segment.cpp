@@ -5,6 +5,8 @@
 namespace mmsrarec {
 namespace {
 
+constexpr int64_t kPostingsBetweenPolls = 1 << 18;
+
 // First place in [0, count) whose value is not below `value`, which may be `count`.
 template <typename Number>
 int32_t lower_bound(const Number* values, int32_t count, Number value) {
@@ -25,11 +27,13 @@ int32_t find_in(const Number* values, int32_t count, Number value) {
 
 }  // namespace
 
-void Segment::derive() {
+void Segment::derive(const Poll& poll) {
+    Pacer pacer(poll, kPostingsBetweenPolls);
     if (!ids.empty()) {
         position_of_.resize(ids.size());
         for (size_t position = 0; position < ids.size(); ++position) {
             position_of_[ids[position]] = static_cast<int32_t>(position);
+            pacer.advance(1);
         }
     }
     bitmap_of_.assign(lists.size(), -1);
@@ -50,6 +54,7 @@ void Segment::derive() {
             if (word % kWords == 0) ranks[word / kWords + 1] = ranks[word / kWords];
             ranks[word / kWords + 1] += std::popcount(words[word]);
         }
+        pacer.advance(lists[list].count + words_per_bitmap());
     }
 }
 
@@ -79,7 +84,7 @@ int64_t Segment::nbytes() const {
 }
 
 std::shared_ptr<const Segment> seal(std::shared_ptr<SegmentArrays> arrays, int64_t first_id, int64_t n_items,
-                                    int64_t n_alive) {
+                                    int64_t n_alive, const Poll& poll) {
     auto segment = std::make_shared<Segment>();
     segment->first_id = first_id;
     segment->n_items = n_items;
@@ -93,17 +98,19 @@ std::shared_ptr<const Segment> seal(std::shared_ptr<SegmentArrays> arrays, int64
     segment->weights = arrays->weights;
     segment->ids = arrays->ids;
     arrays->signatures.assign(n_items, 0);
+    Pacer pacer(poll, kPostingsBetweenPolls);
     for (size_t slot = 0; slot < segment->keywords.size(); ++slot) {
         const uint32_t bit = Segment::signature_of(segment->keywords[slot]);
         for (int32_t list = segment->tiers[slot]; list < segment->tiers[slot + 1]; ++list) {
             if (segment->has_bits(segment->lists[list])) continue;
             segment->for_each(segment->lists[list],
                               [&](int32_t position, float) { arrays->signatures[position] |= bit; });
+            pacer.advance(segment->lists[list].count);
         }
     }
     segment->signatures = arrays->signatures;
     segment->owner = std::move(arrays);
-    segment->derive();
+    segment->derive(poll);
     return segment;
 }
 

@@ -77,7 +77,7 @@ class Segment {
     std::shared_ptr<const void> owner;     // keeps what the spans point at: vectors, or a mapped file
 
     // Makes what follows from the arrays and is not stored; called once, before the segment is shared.
-    void derive();
+    void derive(const Poll& poll = {});
 
     int32_t n_windows() const { return static_cast<int32_t>((n_items + kWindow - 1) >> kWindowBits); }
     int64_t n_postings() const { return static_cast<int64_t>(offsets.size() + positions.size()); }
@@ -167,6 +167,6 @@ class Segment {
 
 // Owns `arrays`, and writes their signatures.
 std::shared_ptr<const Segment> seal(std::shared_ptr<SegmentArrays> arrays, int64_t first_id, int64_t n_items,
-                                    int64_t n_alive);
+                                    int64_t n_alive, const Poll& poll = {});
 
 }  // namespace mmsrarec

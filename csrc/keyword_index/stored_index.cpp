@@ -259,7 +259,7 @@ Snapshot read_snapshot(const std::filesystem::path& path, bool map, const Poll& 
     if (!sizes_fit || segment->tiers.empty() || !well_formed(*segment, header.n_keywords, poll)) {
         throw StoredFileError(name + " holds lists that contradict each other; it is damaged.");
     }
-    segment->derive();
+    segment->derive(poll);
     Snapshot snapshot;
     snapshot.n_items = header.n_items;
     snapshot.n_keywords = header.n_keywords;
