@@ -36,6 +36,7 @@ void Scratch::reserve(size_t n_terms, int64_t k, int64_t n_items) {
     exact_sums_.resize(kWindow, 0.0);
     places_.resize(kWindow);
     values_.resize(kWindow);
+    reached_.resize(kWindow);
     terms_.reserve(n_terms * kMostTiers);
     cheapest_.reserve(n_terms * kMostTiers);
     groups_.reserve(n_terms);

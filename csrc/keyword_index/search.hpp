@@ -72,6 +72,7 @@ class Scratch {
         int32_t first;
         int32_t end;
         float bound;
+        float after;  // sum of the bounds of the groups after it in near_
     };
     struct Candidate {
         int32_t position;
@@ -81,7 +82,8 @@ class Scratch {
     std::vector<float> sums_;         // (kWindow,) zero where nothing was added
     std::vector<double> exact_sums_;  // (kWindow,) the same
     std::vector<uint16_t> places_;    // (kWindow,)
-    std::vector<float> values_;       // (kWindow,)
+    std::vector<float> values_;       // (kWindow,) sums at places_
+    std::vector<float> reached_;      // (kWindow,) the same with bounds of deferred lists
     std::vector<uint64_t> chosen_;    // a bit for each position of the segment, when few are permitted
     std::vector<Term> terms_;         // in the order of the query; of one keyword, ascending weights
     std::vector<int32_t> cheapest_;   // terms, those that save most work for a little bound first

@@ -301,7 +301,7 @@ class SegmentSearch {
                 scratch_.groups_.back().end = place + 1;
                 scratch_.groups_.back().bound = terms[i].bound;
             } else {
-                scratch_.groups_.push_back({place, place + 1, terms[i].bound});
+                scratch_.groups_.push_back({place, place + 1, terms[i].bound, 0.0f});
             }
         }
         std::ranges::sort(scratch_.groups_, std::greater{}, &Scratch::Group::bound);
@@ -311,7 +311,6 @@ class SegmentSearch {
     // sum of their bounds.
     float enter_stretch(int32_t position) {
         scratch_.near_.clear();
-        float sum = 0.0f;
         for (const auto& group : scratch_.groups_) {
             int32_t end = group.end;
             for (; end > group.first; --end) {
@@ -319,8 +318,13 @@ class SegmentSearch {
                 if (term.deferred && segment_.in_stretch(term.index, position)) break;
             }
             if (end == group.first) continue;
-            scratch_.near_.push_back({group.first, end, scratch_.terms_[end - 1].bound});
-            sum += scratch_.near_.back().bound;
+            scratch_.near_.push_back({group.first, end, scratch_.terms_[end - 1].bound, 0.0f});
+        }
+        // Only ever added, never subtracted: a difference of large bounds would not be good to a few units.
+        float sum = 0.0f;
+        for (auto group = scratch_.near_.rbegin(); group != scratch_.near_.rend(); ++group) {
+            group->after = sum;
+            sum += group->bound;
         }
         return sum;
     }
@@ -355,7 +359,7 @@ class SegmentSearch {
                                              std::max(floor_ - bound, std::numeric_limits<float>::min()),
                                              scratch_.places_.data(), scratch_.values_.data());
             if (unlikely_ && !few_) n = keep_permitted(first + from, n);
-            n = keep_reachable(first + from, n, bound);
+            n = keep_reachable(first + from, n);
             for (int32_t i = 0; i < n && room; ++i) {
                 room = consider(first + from + scratch_.places_[i], scratch_.values_[i]);
             }
@@ -389,25 +393,25 @@ class SegmentSearch {
     }
 
     // Looks `n` places of a stretch up in the deferred lists, one keyword after the other, and drops those
-    // that cannot reach the floor any more. Values are sums of added lists before, and afterwards with the
-    // bounds of the deferred lists that the place was found in. Returns how many are left.
-    int32_t keep_reachable(int32_t stretch, int32_t n, float bound) {
+    // that cannot reach the floor any more. Returns how many are left.
+    int32_t keep_reachable(int32_t stretch, int32_t n) {
         uint16_t* const places = scratch_.places_.data();
         float* const values = scratch_.values_.data();
-        float left = bound;  // of the keywords not yet looked up
+        float* const reached = scratch_.reached_.data();
+        std::copy_n(values, n, reached);
         for (const auto& group : scratch_.near_) {
-            left -= group.bound;
-            const float least = floor_ - std::max(left, 0.0f);
+            const float least = floor_ - group.after;
             int32_t kept = 0;
             for (int32_t i = 0; i < n; ++i) {
                 const uint16_t place = places[i];
-                float value = values[i];
+                float most = reached[i];
                 for (int32_t term = group.first; term < group.end; ++term) {
-                    value += bound_if_found(scratch_.terms_[term], stretch + place);
+                    most += bound_if_found(scratch_.terms_[term], stretch + place);
                 }
                 places[kept] = place;
-                values[kept] = value;
-                kept += value >= least;
+                values[kept] = values[i];
+                reached[kept] = most;
+                kept += most >= least;
             }
             n = kept;
         }
@@ -430,15 +434,16 @@ class SegmentSearch {
         return may_hold(term, position) ? segment_.find(term.index, position) : -1;
     }
 
-    // Keeps a position if it may be among the best. `score` has bounds in place of weights where it was found
-    // in deferred lists. Returns whether there is still room.
+    // Keeps a position if it may be among the best; `score` is what the added lists gave it. Returns whether
+    // there is still room.
     bool consider(int32_t position, float score) {
         for (const auto& group : scratch_.near_) {
             for (int32_t i = group.first; i < group.end; ++i) {
                 const Term& term = scratch_.terms_[i];
-                if (!term.deferred || term.list->constant()) continue;
-                const int32_t place = find(term, position);
-                if (place >= 0) score -= term.factor * (term.list->most - segment_.weight(*term.list, place));
+                if (!term.deferred || !may_hold(term, position)) continue;
+                score += term.list->constant()
+                             ? term.bound
+                             : term.factor * segment_.weight(*term.list, segment_.find(term.index, position));
             }
         }
         if (score < floor_ || score <= 0.0f || !permitted(segment_.id_at(position))) return true;

@@ -31,7 +31,7 @@ void fuzz_queries(uint64_t seed, Counts& counts) {
     std::mt19937_64 random(seed);
     const int32_t n_keywords = random() % 3 ? static_cast<int32_t>(1 + random() % 300) : 100000;
     const int64_t sizes[] = {0, 1, 50, 2000, 65536, 65537, 140000};
-    const auto kind = static_cast<Weights>(random() % 4);
+    const auto kind = static_cast<Weights>(random() % kKindsOfWeights);
     const auto most = static_cast<int>(1 + random() % 6);
     Rows items = random_catalogue(random, sizes[random() % 7], n_keywords, most, kind);
     const auto index = KeywordIndex::from_arrays(items.view(), n_keywords);
@@ -57,7 +57,7 @@ void fuzz_queries(uint64_t seed, Counts& counts) {
         }
         const Catalogue catalogue(items, n_keywords);
         for (int round = 0; round < 4; ++round) {
-            const auto query_kind = static_cast<Weights>(random() % 4);
+            const auto query_kind = static_cast<Weights>(random() % kKindsOfWeights);
             const Rows query =
                 random_catalogue(random, 1, n_keywords, static_cast<int>(random() % 60), query_kind);
             const auto k = static_cast<int64_t>(random() % (round ? 200 : 20000));
@@ -65,7 +65,7 @@ void fuzz_queries(uint64_t seed, Counts& counts) {
             std::vector<int64_t> allow;
             Filters filters;
             if (random() % 2 && items.size() > 0) {
-                allow.resize(random() % (2 * items.size()));
+                allow.resize(random() % (2 * items.size()) >> (random() % 12));
                 for (int64_t& id : allow) id = static_cast<int64_t>(random() % items.size());
                 std::vector<bool> allowed(items.size(), false);
                 for (int64_t id : allow) allowed[id] = true;
@@ -89,7 +89,8 @@ void fuzz_file(uint64_t seed, const fs::path& path, Counts& counts) {
     constexpr size_t kHeaderChecksum = kSections + kSectionCount * kEntry;
     const int64_t n_items = random() % 8 ? static_cast<int64_t>(random() % 300) : 70000;
     const auto index = KeywordIndex::from_arrays(
-        random_catalogue(random, n_items, kKeywords, 3, static_cast<Weights>(random() % 4)).view(),
+        random_catalogue(random, n_items, kKeywords, 3, static_cast<Weights>(random() % kKindsOfWeights))
+            .view(),
         kKeywords);
     index->save(path);
     std::ifstream in(path, std::ios::binary);

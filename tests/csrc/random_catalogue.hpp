@@ -5,7 +5,8 @@
 
 #include "random_rows.hpp"
 
-enum class Weights { kEqual, kFewValues, kSkewed, kHuge };
+enum class Weights { kEqual, kFewValues, kSkewed, kWide, kHuge };
+constexpr int kKindsOfWeights = 5;
 
 inline float random_weight(std::mt19937_64& random, Weights kind) {
     const double share = static_cast<double>(random() >> 11) * 0x1p-53;
@@ -16,6 +17,8 @@ inline float random_weight(std::mt19937_64& random, Weights kind) {
             return random() % 8 ? 1.0f : 1.0f + 0.25f * static_cast<float>(random() % 4);
         case Weights::kSkewed:
             return static_cast<float>(std::exp(8.0 * share * share - 2.0));
+        case Weights::kWide:
+            return static_cast<float>(std::pow(10.0, 24.0 * share - 12.0));
         default:
             return static_cast<float>(std::pow(10.0, 60.0 * share - 30.0));
     }
