@@ -5,12 +5,15 @@
 #include <pybind11/stl/filesystem.h>
 
 #include <array>
+#include <string>
 #include <system_error>
 
 #include "co_interaction/co_interaction.hpp"
 #include "errors.hpp"
+#include "group_reward/group_reward.hpp"
 #include "keyword_index/keyword_index.hpp"
 #include "keyword_index/window_scan.hpp"
+#include "sequence_nll/token_nll.hpp"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -178,6 +181,89 @@ void bind_co_interaction(py::module_& module) {
         .def_property_readonly("nbytes", &CoInteraction::nbytes);
 }
 
+mmsrarec::Float float_named(const std::string& name) {
+    if (name == "float32") return mmsrarec::Float::kFloat32;
+    if (name == "bfloat16") return mmsrarec::Float::kBfloat16;
+    if (name == "float16") return mmsrarec::Float::kFloat16;
+    throw mmsrarec::InputError("dtype must be float32, bfloat16 or float16, got " + name + ".");
+}
+
+// A matrix of any strides; 16-bit floats come as int16, as NumPy has no bfloat16.
+mmsrarec::MatrixView matrix_of(const py::array& array, mmsrarec::Float type, const char* name) {
+    const bool wide = type == mmsrarec::Float::kFloat32;
+    if (array.ndim() != 2 ||
+        !(wide ? py::isinstance<py::array_t<float>>(array) : py::isinstance<py::array_t<int16_t>>(array))) {
+        throw mmsrarec::InputError(std::string(name) + " must be a matrix of " +
+                                   (wide ? "float32." : "int16."));
+    }
+    const py::ssize_t size = array.itemsize();
+    return {array.data(),           type, array.shape(0), array.shape(1), array.strides(0) / size,
+            array.strides(1) / size};
+}
+
+void token_nll(const py::array& hidden, const py::array& weight, const std::string& dtype,
+               const Int64Array& targets, float softcap, float skip_below, int64_t threads, FloatArray& nll,
+               FloatArray& log_sum, std::optional<FloatArray> gradient) {
+    const mmsrarec::Float type = float_named(dtype);
+    const mmsrarec::TokenNllInput input{matrix_of(hidden, type, "hidden"), matrix_of(weight, type, "weight"),
+                                        targets.data(), softcap, skip_below};
+    const int64_t tokens = input.hidden.rows, width = input.hidden.columns;
+    if (input.weight.columns != width || targets.size() != tokens || nll.size() != tokens ||
+        log_sum.size() != tokens || (gradient && gradient->size() != tokens * width)) {
+        throw mmsrarec::InputError(
+            "shapes of hidden, weight, targets, nll, log_sum and gradient must agree.");
+    }
+    const mmsrarec::TokenNllOutput output{nll.mutable_data(), log_sum.mutable_data(),
+                                          gradient ? gradient->mutable_data() : nullptr};
+    const py::gil_scoped_release unlocked;
+    mmsrarec::token_nll(input, output, threads, check_signals);
+}
+
+mmsrarec::Reconstruction reconstruction_named(const std::string& name) {
+    if (name == "perplexity") return mmsrarec::Reconstruction::kPerplexity;
+    if (name == "nll") return mmsrarec::Reconstruction::kNll;
+    if (name == "clipped") return mmsrarec::Reconstruction::kClipped;
+    throw mmsrarec::InputError("reconstruction must be perplexity, nll or clipped, got " + name + ".");
+}
+
+void group_reward(const FloatArray& keyword_embedding, const FloatArray& text_embedding,
+                  const FloatArray& nll, const FloatArray& length, int64_t group_size,
+                  const std::array<float, 3>& weights, const std::string& reconstruction, float clip,
+                  double epsilon, int64_t threads, FloatArray& rewards) {
+    const int64_t rows = nll.size(), width = rows > 0 ? keyword_embedding.size() / rows : 0;
+    if (keyword_embedding.size() != rows * width || text_embedding.size() != rows * width ||
+        length.size() != rows || rewards.size() != 5 * rows || group_size < 1 || rows % group_size != 0) {
+        throw mmsrarec::InputError("shapes of embeddings, nll, length and rewards must agree.");
+    }
+    const mmsrarec::GroupRewardInput input{keyword_embedding.data(),
+                                           text_embedding.data(),
+                                           nll.data(),
+                                           length.data(),
+                                           rows,
+                                           width,
+                                           group_size,
+                                           weights,
+                                           reconstruction_named(reconstruction),
+                                           clip,
+                                           epsilon};
+    float* const first = rewards.mutable_data();
+    const mmsrarec::GroupRewardOutput output{first, first + rows, first + 2 * rows, first + 3 * rows,
+                                             first + 4 * rows};
+    const py::gil_scoped_release unlocked;
+    mmsrarec::group_reward(input, output, threads, check_signals);
+}
+
+void bind_kernels(py::module_& module) {
+    const auto exact = [](const char* name) { return py::arg(name).noconvert(); };
+    module.def("token_nll", &token_nll, exact("hidden"), exact("weight"), "dtype"_a, exact("targets"),
+               "softcap"_a, "skip_below"_a, "threads"_a, exact("nll"), exact("log_sum"),
+               exact("gradient") = py::none());
+    module.def("group_reward", &group_reward, exact("keyword_embedding"), exact("text_embedding"),
+               exact("nll"), exact("length"), "group_size"_a, "weights"_a, "reconstruction"_a, "clip"_a,
+               "epsilon"_a, "threads"_a, exact("rewards"));
+    module.def("token_nll_instructions", &mmsrarec::token_nll_instructions);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -185,5 +271,6 @@ PYBIND11_MODULE(_native, module) {
     py::register_local_exception_translator(translate);
     bind_co_interaction(module);
     bind_keyword_index(module);
+    bind_kernels(module);
     module.def("vector_instructions", &mmsrarec::vector_instructions);
 }

@@ -80,3 +80,35 @@ class KeywordIndex:
 
 def vector_instructions() -> str:
     """Instructions that the keyword index uses on this machine: ``avx512f``, ``avx2`` or ``plain``."""
+
+def token_nll(
+    hidden: NDArray[np.float32] | NDArray[np.int16],
+    weight: NDArray[np.float32] | NDArray[np.int16],
+    dtype: str,
+    targets: NDArray[np.int64],
+    softcap: float,
+    skip_below: float,
+    threads: int,
+    nll: NDArray[np.float32],
+    log_sum: NDArray[np.float32],
+    gradient: NDArray[np.float32] | None = None,
+) -> None:
+    """See mmsrarec.kernels.sequence_nll.cpu, which allocates what this fills."""
+
+def group_reward(
+    keyword_embedding: NDArray[np.float32],
+    text_embedding: NDArray[np.float32],
+    nll: NDArray[np.float32],
+    length: NDArray[np.float32],
+    group_size: int,
+    weights: tuple[float, float, float],
+    reconstruction: str,
+    clip: float,
+    epsilon: float,
+    threads: int,
+    rewards: NDArray[np.float32],
+) -> None:
+    """See mmsrarec.kernels.group_reward.cpu, which allocates what this fills."""
+
+def token_nll_instructions() -> str:
+    """Instructions that token_nll uses on this machine: ``avx512f``, ``avx2`` or ``plain``."""

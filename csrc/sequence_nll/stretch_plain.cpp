@@ -1,0 +1,10 @@
+// Vectors of 16 bytes, which every 64-bit processor has.
+#define LANES 4
+#define WORDS 4
+#define WORD_TILES 24
+#define GROUP 4
+#include "sequence_nll/stretch_body.hpp"
+
+namespace mmsrarec {
+const StretchKernel kPlainStretch{"plain", kTokens, kBlock, scratch_numbers, run};
+}
