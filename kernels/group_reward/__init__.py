@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
+from mmsrarec.kernels.dispatch import choose, implementation
 from mmsrarec.kernels.group_reward import reference
 
 from mmsrarec.errors import InputError
@@ -26,6 +27,7 @@ class GroupReward(NamedTuple):
     advantage: torch.Tensor
 
 
+@torch.no_grad()
 def group_reward(
     keyword_embedding: torch.Tensor,
     text_embedding: torch.Tensor,
@@ -69,7 +71,7 @@ def group_reward(
     GroupReward
         Components, total and advantage. A zero vector has cosine 0; in a group of equal rewards, or of one,
         every advantage is 0. Totals that overflow are the largest finite number of their sign. NaN in the input
-        reaches the output.
+        reaches the output. Rewards are judged, not differentiated: no gradient passes.
 
     Raises
     ------
@@ -93,8 +95,9 @@ def group_reward(
     if rows == 0:
         empty = reference.accumulating(nll)
         return GroupReward(empty, empty, empty, empty, empty)
+    chosen = implementation("group_reward", choose(nll.device.type))
     return GroupReward(
-        *reference.group_reward(
+        *chosen.group_reward(
             keyword_embedding,
             text_embedding,
             nll,

@@ -25,7 +25,7 @@ def group_reward(
     epsilon: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Components, total and advantage, each (B,); arguments as in the package's ``group_reward``, checked there."""
-    information = _cosine(accumulating(keyword_embedding), accumulating(text_embedding))
+    information = _cosine(keyword_embedding, text_embedding).to(accumulating(keyword_embedding).dtype)
     reconstructed = _reconstruction(accumulating(nll), reconstruction, clip)
     shortness = -accumulating(length).to(information.dtype)
     alpha, beta, gamma = weights
@@ -42,8 +42,18 @@ def group_reward(
 
 
 def _cosine(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    # Scaled to a largest entry of 1: squares of huge or tiny entries would overflow or vanish.
+    first, second = (_scaled(values.double()) for values in (first, second))
     norms = first.norm(dim=1) * second.norm(dim=1)
-    return torch.where(norms == 0, 0.0, (first * second).sum(dim=1) / norms.where(norms != 0, 1.0))
+    cosine = (first * second).sum(dim=1) / norms.where(norms != 0, 1.0)
+    return torch.where(norms == 0, 0.0, cosine)
+
+
+def _scaled(values: torch.Tensor) -> torch.Tensor:
+    if not values.shape[1]:
+        return values
+    largest = values.abs().amax(dim=1, keepdim=True)
+    return values / largest.where(largest != 0, 1.0)
 
 
 def _reconstruction(nll: torch.Tensor, form: str, clip: float) -> torch.Tensor:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from mmsrarec.kernels.sequence_nll import reference
+from mmsrarec.kernels.dispatch import choose
+from mmsrarec.kernels.sequence_nll import operator, reference
 
 from mmsrarec.errors import InputError
 
@@ -24,6 +25,7 @@ def sequence_nll(
     reduction: Literal["mean", "sum", "none"] = "mean",
     softcap: float | None = None,
     ignore_index: int = -100,
+    skip_below: float = 0.0,
 ) -> torch.Tensor:
     """Score sequences: ``-log softmax(hidden @ weight.T)`` at the targets, gathered by sequence.
 
@@ -47,12 +49,18 @@ def sequence_nll(
         If given, logits are ``softcap * tanh(logits / softcap)`` (as in Gemma).
     ignore_index
         Target that does not count.
+    skip_below
+        Probabilities below it may be left out of the gradient to `hidden` (of a token's, on the CPU; of a tile's, on a
+        GPU), which saves most of the second product once a model is trained. 0 is exact. What a token's gradient
+        loses is at most the sum of the probabilities left out, itself at most ``skip_below * V``, times the largest
+        norm of a row of `weight`; the NLL and the gradient to `weight` stay exact.
 
     Returns
     -------
     torch.Tensor
         Shape (S,), or (T,) for ``"none"``; float32, or float64 for float64 input. 0 for a sequence without
-        tokens and for an ignored token. Gradients go to `hidden`, and to `weight` if it requires one.
+        tokens and for an ignored token. Gradients go to `hidden`, and to `weight` if it requires one; they can be
+        taken once, not differentiated again.
 
     Raises
     ------
@@ -68,11 +76,26 @@ def sequence_nll(
 
     Notes
     -----
+    One implementation of ``reference``, ``cpu`` and ``triton`` runs, see :func:`mmsrarec.kernels.backend`; float64
+    always takes the reference. Under ``torch.autocast`` the dtypes of `hidden` and `weight` may differ: `hidden` is
+    brought to that of `weight`. Compiled code (``torch.compile``) does not look at the values of `offsets`.
+
     Equation of the reconstruction reward: ``NLL(text | W) = -1/N sum_j log P(w_j | w_<j, W)``; its exponential is the
     perplexity.
     """
-    _check(hidden, weight, targets, offsets, reduction, softcap, ignore_index)
-    tokens = reference.token_nll(hidden, weight, targets, softcap=softcap, ignore_index=ignore_index)  # (T,)
+    if torch.is_autocast_enabled(hidden.device.type) and hidden.dtype != weight.dtype:
+        # Not the other way round: a copy of the output matrix would be the largest array of all.
+        hidden = hidden.to(weight.dtype)
+    _check(hidden, weight, targets, offsets, reduction, softcap, skip_below)
+    if not torch.compiler.is_compiling():
+        _check_values(weight, targets, offsets, ignore_index)
+    if hidden.dtype == torch.float64 or choose(hidden.device.type) == "reference":
+        tokens = reference.token_nll(hidden, weight, targets, softcap=softcap, ignore_index=ignore_index)
+    else:
+        with_gradient = torch.is_grad_enabled() and hidden.requires_grad
+        tokens, _, _ = operator.token_nll(
+            hidden, weight, targets, softcap, ignore_index, skip_below, with_gradient
+        )  # (T,)
     if reduction == "none":
         return tokens
     return reference.reduce_by_sequence(tokens, targets != ignore_index, offsets, reduction)
@@ -85,7 +108,7 @@ def _check(
     offsets: torch.Tensor,
     reduction: str,
     softcap: float | None,
-    ignore_index: int,
+    skip_below: float,
 ) -> None:
     if hidden.ndim != 2 or not hidden.is_floating_point():
         raise InputError(
@@ -108,10 +131,18 @@ def _check(
         raise InputError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}.")
     if softcap is not None and not softcap > 0:
         raise InputError(f"softcap must be above 0 or None, got {softcap}.")
+    if not 0 <= skip_below < 1:
+        raise InputError(f"skip_below must be 0 or more and below 1, got {skip_below}.")
     if len({tensor.device for tensor in (hidden, weight, targets, offsets)}) != 1:
         raise InputError(
             "hidden, weight, targets and offsets must be on one device; move them with .to(device)."
         )
+
+
+def _check_values(
+    weight: torch.Tensor, targets: torch.Tensor, offsets: torch.Tensor, ignore_index: int
+) -> None:
+    length = len(targets)
     if offsets[0] != 0 or offsets[-1] != length or bool((offsets.diff() < 0).any()):
         raise InputError(f"offsets must rise from 0 to {length}, got {offsets.tolist()[:8]}.")
     counted = targets[targets != ignore_index]

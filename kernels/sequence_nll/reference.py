@@ -53,7 +53,8 @@ def _block_nll(
     softcap: float | None,
     ignore_index: int,
 ) -> torch.Tensor:
-    logits = _accumulating(hidden) @ weight.T  # (rows, vocabulary)
+    with torch.autocast(hidden.device.type, enabled=False):
+        logits = _accumulating(hidden) @ weight.T  # (rows, vocabulary)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     counted = targets != ignore_index
@@ -77,10 +78,11 @@ def reduce_by_sequence(
     reduction
         ``"mean"`` or ``"sum"``.
     """
-    lengths = offsets.diff()
-    sequence = torch.repeat_interleave(torch.arange(len(lengths), device=tokens.device), lengths)  # (T,)
-    sums = tokens.new_zeros(len(lengths)).index_add(0, sequence, tokens)
+    sequences = offsets.shape[0] - 1
+    place = torch.arange(tokens.shape[0], device=tokens.device)
+    sequence = torch.searchsorted(offsets[1:].contiguous(), place, right=True)  # (T,)
+    sums = tokens.new_zeros(sequences).index_add(0, sequence, tokens)
     if reduction == "sum":
         return sums
-    counts = tokens.new_zeros(len(lengths)).index_add(0, sequence, counted.to(tokens.dtype))
+    counts = tokens.new_zeros(sequences).index_add(0, sequence, counted.to(tokens.dtype))
     return sums / counts.clamp(min=1)

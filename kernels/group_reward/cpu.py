@@ -1,0 +1,56 @@
+"""``group_reward`` on the CPU: one pass over the embeddings in C++ (``csrc/group_reward``)."""
+
+from __future__ import annotations
+
+import torch
+from mmsrarec.kernels.group_reward import reference
+
+__all__ = ["group_reward"]
+
+
+def group_reward(
+    keyword_embedding: torch.Tensor,
+    text_embedding: torch.Tensor,
+    nll: torch.Tensor,
+    length: torch.Tensor,
+    group_size: int,
+    *,
+    weights: tuple[float, ...],
+    reconstruction: str,
+    clip: float,
+    epsilon: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Components, total and advantage, each (B,); arguments as in the package's ``group_reward``, checked there.
+
+    float64, which has no kernel, goes to the reference.
+    """
+    if torch.float64 in (keyword_embedding.dtype, nll.dtype, length.dtype):
+        return reference.group_reward(
+            keyword_embedding,
+            text_embedding,
+            nll,
+            length,
+            group_size,
+            weights=weights,
+            reconstruction=reconstruction,
+            clip=clip,
+            epsilon=epsilon,
+        )
+    from mmsrarec import _native
+
+    rewards = torch.empty(5, nll.shape[0])
+    _native.group_reward(
+        *(
+            values.detach().float().contiguous().numpy()
+            for values in (keyword_embedding, text_embedding, nll, length)
+        ),
+        group_size,
+        weights,
+        reconstruction,
+        clip,
+        epsilon,
+        torch.get_num_threads(),
+        rewards.numpy(),
+    )
+    information, reconstructed, shortness, total, advantage = rewards
+    return information, reconstructed, shortness, total, advantage
