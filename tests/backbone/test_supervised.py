@@ -37,11 +37,11 @@ def config(folder: Path, **changes) -> SFTConfig:
     return SFTConfig(**settings | changes)
 
 
-def fresh(backbone: Backbone) -> None:
+def fresh(backbone: Backbone, dropout: float = 0.1) -> None:
     if "tuned" in backbone.adapters:
         backbone.remove_adapter("tuned")
     torch.manual_seed(0)
-    backbone.add_adapter("tuned", LoraConfig(**LORA, lora_dropout=0.1))
+    backbone.add_adapter("tuned", LoraConfig(**LORA, lora_dropout=dropout))
 
 
 def weights(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:
@@ -91,6 +91,33 @@ def test_it_learns_and_leaves_the_base_alone(backbone: Backbone, tmp_path: Path)
     assert sum(step["loss"] for step in log[-6:]) < 0.7 * sum(step["loss"] for step in log[:6])
     assert backbone.fingerprint == before
     assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:.*reads text only")
+def test_fifty_steps_converge_alike_with_and_without_the_kernel(
+    tiny_llama: Backbone, tmp_path: Path, monkeypatch
+) -> None:
+    losses, learned = {}, {}
+    for implementation in ("reference", "cpu"):
+        monkeypatch.setenv("MMSRAREC_KERNELS", implementation)
+        fresh(tiny_llama, dropout=0.0)
+        folder = tmp_path / implementation
+        log = supervised_tune(
+            tiny_llama,
+            "tuned",
+            PROMPTS,
+            ANSWERS,
+            workdir=folder,
+            config=config(folder, max_steps=50, save_steps=100),
+        )
+        losses[implementation] = [step["loss"] for step in log]
+        learned[implementation] = weights(tiny_llama, tmp_path / f"{implementation}_weights")
+        tiny_llama.remove_adapter("tuned")
+    assert len(losses["cpu"]) == 50
+    assert sum(losses["cpu"][-6:]) < 0.8 * sum(losses["cpu"][:6])
+    assert losses["cpu"] == pytest.approx(losses["reference"], rel=1e-3)
+    for name, value in learned["reference"].items():
+        torch.testing.assert_close(learned["cpu"][name], value, rtol=1e-2, atol=1e-3)
 
 
 def test_interrupted_run_ends_with_the_same_weights(

@@ -168,6 +168,27 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert resumed == undisturbed
 
 
+@pytest.mark.parametrize("backbone", ["tiny_llama"], indirect=True)
+def test_rewards_develop_alike_with_and_without_the_kernels(
+    backbone: Backbone,
+    tiny_encoder: SentenceEncoder,
+    contents: list[ItemContent],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logs = {}
+    for implementation in ("reference", "cpu"):
+        monkeypatch.setenv("MMSRAREC_KERNELS", implementation)
+        add_fresh_adapter(backbone, POLICY, language_lora(backbone, rank=2), seed=0)
+        config = small(tmp_path / implementation, 50, save_steps=100, gradient_accumulation_steps=1)
+        logs[implementation] = train(backbone, tiny_encoder, contents, config)
+        backbone.remove_adapter(POLICY)
+    assert len(logs["cpu"]) == 50
+    for name in ("information", "reconstruction", "length", "total"):
+        made, expected = ([step[name] for step in logs[which]] for which in ("cpu", "reference"))
+        assert made == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
 @pytest.mark.parametrize("backbone", ["tiny_llava"], indirect=True)
 def test_a_kl_term_compares_with_the_adapter_at_the_start(
     policy: Backbone, tiny_encoder: SentenceEncoder, contents: list[ItemContent], tmp_path: Path
