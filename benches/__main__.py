@@ -1,15 +1,19 @@
 """Runs benchmarks and prints ours beside each peer: ``python -m benches [P1 P4 ...]``.
 
-Each file is one id of the targets. Within it, tests of one group do the same work; ``test_ours`` is the library, the
-others are peers, run turn by turn in the same process. Ratios are what counts: absolute times depend on the machine.
+Each file is one id of the targets, or several that share their contenders (P2 and P2b). Within it, tests of one group
+do the same work; ``test_ours`` is the library, the others are peers, run turn by turn in the same process. Ratios are
+what counts: absolute times depend on the machine. A file with a function ``table`` has nothing to time and is printed
+as it is.
 
 What a test puts in ``benchmark.extra_info`` comes into the table: ``target``, how many times as long as ours the peer
-should take, and ``figures``, a dict from a name to a value and the most that it should be (None: no target).
+should take; ``figures``, a dict from a name to a value and the most that it should be (None: no target);
+``contender``, another name for the row; anything else as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 import tempfile
@@ -29,15 +33,25 @@ def main() -> int:
     parser.add_argument("ids", nargs="*", help=f"of {', '.join(files)}; all by default")
     parser.add_argument("--json", type=Path, help="where to write every measurement as well")
     arguments = parser.parse_args()
-    chosen = [name.upper() for name in arguments.ids] or list(files)
+    # P2b without a file of its own stands in that of P2.
+    ids = [name.upper() for name in arguments.ids] or list(files)
+    chosen = list(dict.fromkeys(name if name in files else name.rstrip("ABCD") for name in ids))
     unknown = [name for name in chosen if name not in files]
     if unknown:
         parser.error(f"ids must be of {', '.join(files)}, got {', '.join(unknown)}")
+    timed = []
+    for name in chosen:
+        if "def table(" in files[name].read_text("utf-8"):
+            print_table(files[name])
+        else:
+            timed.append(str(files[name]))
+    if not timed:
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         output = arguments.json or Path(folder) / "benchmarks.json"
         code = pytest.main(
             [
-                *(str(files[name]) for name in chosen),
+                *timed,
                 "-q", "-p", "no:cacheprovider", "--import-mode=importlib",
                 "--benchmark-only", "--benchmark-disable-gc", "--benchmark-columns=median,rounds",
                 f"--benchmark-json={output}",
@@ -48,27 +62,36 @@ def main() -> int:
     return int(code)
 
 
+def print_table(file: Path) -> None:
+    """Print what a benchmark without times has to show."""
+    specification = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    Console(width=150).print(
+        f"{file.stem.split('_')[0].upper()}: {module.__doc__.splitlines()[0]}", module.table()
+    )
+
+
 def print_ratios(measurements: list[dict]) -> None:
-    """Print, for each group, how many times as long as ours each peer takes, and the figures beside."""
-    table = Table("id", "peer", "ours, median s", "peer, median s", "peer / ours", "target", "holds")
-    groups: dict[str, dict[str, dict]] = {}
+    """Print, for each group, how many times as long as ours each contender takes, and what else was measured."""
+    table = Table("id", "who", "median s", "times ours", "also measured", "target", "holds")
+    groups: dict[str, dict[str, tuple[float, dict]]] = {}
     for measured in measurements:
-        name = measured["name"].removeprefix("test_").split("[")[0]
-        groups.setdefault(measured["group"], {})[name] = measured
-    for group, tests in groups.items():
-        ours = tests["ours"]["stats"]["median"]
-        for peer, measured in tests.items():
-            median, target = measured["stats"]["median"], measured["extra_info"].get("target")
-            wanted, holds = ("", "") if target is None else (f"≥ {target:g}", yes_no(median >= target * ours))
-            if peer != "ours":
-                table.add_row(
-                    group, peer, f"{ours:.4g}", f"{median:.4g}", f"{median / ours:.2f}", wanted, holds
-                )
-            for name, (value, most) in measured["extra_info"].get("figures", {}).items():
+        more = measured["extra_info"]
+        name = more.pop("contender", measured["name"].removeprefix("test_").split("[")[0])
+        groups.setdefault(measured["group"], {})[name] = (measured["stats"]["median"], more)
+    for group, contenders in groups.items():
+        ours, _ = contenders["ours"]
+        for name, (median, more) in sorted(contenders.items(), key=lambda pair: pair[0] != "ours"):
+            target, figures = more.pop("target", None), more.pop("figures", {})
+            wanted, holds = ("", "") if target is None else (f"≥ {target:.3g}", yes_no(median >= target * ours))
+            also = ", ".join(f"{what} {value}" for what, value in more.items())
+            table.add_row(group, name, f"{median:.4g}", f"{median / ours:.2f}", also, wanted, holds)
+            for figure, (value, most) in figures.items():
                 wanted, holds = ("", "") if most is None else (f"≤ {most:g}", yes_no(value <= most))
-                table.add_row(group, name, f"{value:.4g}", "", "", wanted, holds)
+                table.add_row(group, f"{name}: {figure}", "", "", f"{value:.4g}", wanted, holds)
     console = Console()
-    Console(width=max(console.width, 130)).print(table)
+    Console(width=max(console.width, 150)).print(table)
 
 
 def yes_no(holds: bool) -> str:

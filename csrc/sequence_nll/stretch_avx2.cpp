@@ -3,6 +3,7 @@
 #define WORDS 6
 #define WORD_TILES 16
 #define GROUP 4
+#define COLUMN_VECTORS 2
 #include "sequence_nll/stretch_body.hpp"
 
 namespace mmsrarec {

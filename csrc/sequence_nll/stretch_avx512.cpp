@@ -2,7 +2,8 @@
 #define LANES 16
 #define WORDS 14
 #define WORD_TILES 8
-#define GROUP 8
+#define GROUP 4
+#define COLUMN_VECTORS 4
 #include "sequence_nll/stretch_body.hpp"
 
 namespace mmsrarec {

@@ -1,8 +1,9 @@
 // The body of a StretchKernel. Whoever includes this has defined, for its instructions:
-//   LANES       floats in a vector
-//   WORDS       rows of weights in the register tile of the first product
-//   WORD_TILES  such tiles in a block of the vocabulary
-//   GROUP       tokens in the register tile of the second product
+//   LANES           floats in a vector
+//   WORDS           rows of weights in the register tile of the first product
+//   WORD_TILES      such tiles in a block of the vocabulary
+//   GROUP           tokens in the register tile of the second product
+//   COLUMN_VECTORS  vectors of weights in it
 #include "sequence_nll/float_types.hpp"
 #include "sequence_nll/stretch.hpp"
 
@@ -17,7 +18,8 @@ constexpr int64_t kTokens =
     2 * LANES;  // tokens lie in the lanes: the softmax then needs no sum across a vector
 constexpr int64_t kBlock = WORDS * WORD_TILES;
 constexpr int64_t kGroups = kTokens / GROUP;
-static_assert(kTokens % GROUP == 0 && kChunk % kTokens == 0);
+constexpr int64_t kColumns = COLUMN_VECTORS * LANES;
+static_assert(kTokens % GROUP == 0 && kChunk % kColumns == 0);
 
 // A peak is moved, and what was summed under it rescaled, only when a logit passes it by this much: exp(30)
 // times any vocabulary is far from the largest float, and most tokens never need it (as in FlashAttention-4).
@@ -184,30 +186,36 @@ inline void logits_tile(const float* weight, const float* hidden, int64_t width,
     }
 }
 
-// gradient[GROUP][kTokens columns] += exponentials[n words][GROUP] · weight[n words][kTokens columns], words
-// by list.
+// gradient[GROUP][kColumns] += exponentials[n words][GROUP] · weight[n words][kColumns], words by list.
 inline void gradient_tile(const float* exponentials, const float* weight, const int32_t* words, int64_t n,
                           float* gradient, int64_t stride) {
-    Vector left[GROUP], right[GROUP];
+    Vector sums[GROUP][COLUMN_VECTORS];
 #pragma GCC unroll 16
     for (int64_t token = 0; token < GROUP; ++token) {
-        left[token] = load(gradient + token * stride);
-        right[token] = load(gradient + token * stride + LANES);
+#pragma GCC unroll 16
+        for (int64_t part = 0; part < COLUMN_VECTORS; ++part) {
+            sums[token][part] = load(gradient + token * stride + part * LANES);
+        }
     }
     for (int64_t i = 0; i < n; ++i) {
         const int64_t word = words[i];
-        const Vector a = load(weight + word * kChunk), b = load(weight + word * kChunk + LANES);
+        Vector row[COLUMN_VECTORS];
+#pragma GCC unroll 16
+        for (int64_t part = 0; part < COLUMN_VECTORS; ++part)
+            row[part] = load(weight + word * kChunk + part * LANES);
 #pragma GCC unroll 16
         for (int64_t token = 0; token < GROUP; ++token) {
             const float e = exponentials[word * kTokens + token];
-            left[token] += a * e;
-            right[token] += b * e;
+#pragma GCC unroll 16
+            for (int64_t part = 0; part < COLUMN_VECTORS; ++part) sums[token][part] += row[part] * e;
         }
     }
 #pragma GCC unroll 16
     for (int64_t token = 0; token < GROUP; ++token) {
-        store(gradient + token * stride, left[token]);
-        store(gradient + token * stride + LANES, right[token]);
+#pragma GCC unroll 16
+        for (int64_t part = 0; part < COLUMN_VECTORS; ++part) {
+            store(gradient + token * stride + part * LANES, sums[token][part]);
+        }
     }
 }
 
@@ -326,12 +334,12 @@ void run_panel(const Stretch& stretch, const Scratch& scratch, int64_t token, in
     absorb(input, scratch, token + LANES, scratch.block + LANES, words, stride);
     if (!scratch.gradient) return;
     if (input.skip_below > 0) need_likely(scratch, token, words, input.skip_below, needed);
-    for (int64_t group = 0; group < kGroups; ++group) {
-        float* rows = scratch.gradient + (token + group * GROUP) * stride;
-        for (int64_t column = 0; column < width; column += kTokens) {
-            const float* weight = scratch.weight + column / kChunk * kChunk * kBlock + column % kChunk;
+    // Columns outside: a block's words of these few columns then stay in the first cache for all the groups.
+    for (int64_t column = 0; column < width; column += kColumns) {
+        const float* weight = scratch.weight + column / kChunk * kChunk * kBlock + column % kChunk;
+        for (int64_t group = 0; group < kGroups; ++group) {
             gradient_tile(scratch.block + group * GROUP, weight, needed.words[group], needed.n[group],
-                          rows + column, stride);
+                          scratch.gradient + (token + group * GROUP) * stride + column, stride);
         }
     }
 }

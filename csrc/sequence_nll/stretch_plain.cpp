@@ -3,6 +3,7 @@
 #define WORDS 4
 #define WORD_TILES 24
 #define GROUP 4
+#define COLUMN_VECTORS 2
 #include "sequence_nll/stretch_body.hpp"
 
 namespace mmsrarec {
