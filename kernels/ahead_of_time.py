@@ -118,7 +118,7 @@ def _compile(
     made = triton.compile(
         ASTSource(fn=function, signature=signature, constexprs=constants, attrs=aligned),
         target=GPUTarget("cuda", card.capability, 32),
-        options={"num_warps": warps, "num_stages": stages},
+        options={"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True},
     )
     ptx = made.asm["ptx"]
     registers, spilled = _resources(ptx, card.capability)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from mmsrarec.kernels.group_reward import reference
 
@@ -39,13 +40,14 @@ def group_reward(
     from mmsrarec import _native
 
     rewards = torch.empty(5, nll.shape[0])
+    alpha, beta, gamma = weights
     _native.group_reward(
-        *(
-            values.detach().float().contiguous().numpy()
-            for values in (keyword_embedding, text_embedding, nll, length)
-        ),
+        _as_numpy(keyword_embedding),
+        _as_numpy(text_embedding),
+        _as_numpy(nll),
+        _as_numpy(length),
         group_size,
-        weights,
+        (alpha, beta, gamma),
         reconstruction,
         clip,
         epsilon,
@@ -54,3 +56,7 @@ def group_reward(
     )
     information, reconstructed, shortness, total, advantage = rewards
     return information, reconstructed, shortness, total, advantage
+
+
+def _as_numpy(values: torch.Tensor) -> np.ndarray:
+    return values.detach().float().contiguous().numpy()

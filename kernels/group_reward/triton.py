@@ -59,6 +59,7 @@ def group_reward(
         ROWS=min(_MOST_ROWS, triton.next_power_of_2(group_size)),
         COLUMNS=min(128, max(16, triton.next_power_of_2(width))),
         num_warps=4,
+        enable_fp_fusion=True,
     )
     information, reconstructed, shortness, total, advantage = rewards
     return information, reconstructed, shortness, total, advantage

@@ -50,14 +50,18 @@ def token_nll(
 
 
 @token_nll.register_fake
-def _(hidden, weight, targets, softcap, ignore_index, skip_below, with_gradient):
-    wide = {"dtype": torch.float32, "device": hidden.device}
-    rows = hidden.shape[0]
-    return (
-        torch.empty(rows, **wide),
-        torch.empty(rows, **wide),
-        torch.empty(rows if with_gradient else 0, hidden.shape[1], **wide),
-    )
+def _(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    softcap: float | None,
+    ignore_index: int,
+    skip_below: float,
+    with_gradient: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rows, width = hidden.shape
+    nll, log_sum = (hidden.new_empty(rows, dtype=torch.float32) for _ in range(2))
+    return nll, log_sum, nll.new_empty(rows if with_gradient else 0, width)
 
 
 @torch.library.custom_op("mmsrarec::token_nll_weight_gradient", mutates_args=())
@@ -77,7 +81,15 @@ def _weight_gradient(
 
 
 @_weight_gradient.register_fake
-def _(upstream, hidden, weight, targets, log_sum, softcap, ignore_index):
+def _(
+    upstream: torch.Tensor,
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    log_sum: torch.Tensor,
+    softcap: float | None,
+    ignore_index: int,
+) -> torch.Tensor:
     return torch.empty_like(weight, memory_format=torch.contiguous_format)
 
 

@@ -8,6 +8,7 @@ gives the same bits. Parts are joined by torch: a log-sum-exp, or a sum, over th
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import torch
 import triton
@@ -32,13 +33,13 @@ def forward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """See ``operator.token_nll``; float32, bfloat16 or float16."""
     tokens, width = hidden.shape
-    wide = {"dtype": torch.float32, "device": hidden.device}
-    gradient = torch.zeros(tokens if with_gradient else 0, width, **wide)
+    wide = hidden.new_zeros(0, dtype=torch.float32)
+    gradient = wide.new_zeros(tokens if with_gradient else 0, width)
     if tokens == 0:
-        return torch.zeros(0, **wide), torch.zeros(0, **wide), gradient
+        return wide, wide.clone(), gradient
     targets = targets.contiguous()
     splits = splits_for(tokens, weight.shape[0], _processors(hidden.device))
-    log_sums, at_target = torch.empty(splits, tokens, **wide), torch.empty(splits, tokens, **wide)
+    log_sums, at_target = wide.new_empty(splits, tokens), wide.new_empty(splits, tokens)
     shape = _shape(hidden, weight, softcap)
     triton_kernels.log_sum_exp[_grid(tokens, splits)](
         hidden, weight, targets, log_sums, at_target, part=_part(weight, splits), **shape
@@ -48,7 +49,7 @@ def forward(
     nll = (log_sum - at_target.sum(dim=0)).where(counted, 0.0)
     if with_gradient and width:
         splits = splits_for(tokens, weight.shape[0], _processors(hidden.device), gradient_width=width)
-        parts = torch.zeros(splits, tokens, width, **wide)
+        parts = wide.new_zeros(splits, tokens, width)
         triton_kernels.hidden_gradient[_grid(tokens, splits)](
             hidden,
             weight,
@@ -135,10 +136,11 @@ def _shape(hidden: torch.Tensor, weight: torch.Tensor, softcap: float | None) ->
         # TF32 would round what was asked for in float32; it is ignored for 16-bit operands.
         "PRECISION": "ieee",
         "WIDEN": triton_kernels.interpreted(),
+        "enable_fp_fusion": True,
     }
 
 
-def _grid(tokens: int, splits: int):
+def _grid(tokens: int, splits: int) -> Callable[[dict[str, int]], tuple[int, int]]:
     # Blocks of tokens vary fastest: programs that run together read the same weights, from the cache.
     return lambda meta: (triton.cdiv(tokens, meta["BLOCK_TOKENS"]), splits)
 

@@ -147,5 +147,6 @@ def _kernels() -> list[tuple[str, str]]:
     return [
         *rows,
         ("keyword index", f"{_native.vector_instructions()} instructions"),
+        ("sequence_nll on the CPU", f"{_native.token_nll_instructions()} instructions"),
         ("compiled module", Path(_native.__file__).name),
     ]

@@ -53,8 +53,7 @@ def agree(hidden, weight, targets, offsets, tolerance: float, **options) -> None
         ([0, 0], 4, 9),
     ],
 )
-@pytest.mark.parametrize("softcap", [None, 3.0])
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("softcap", "reduction"), [(None, "mean"), (3.0, "sum"), (None, "none")])
 def test_is_the_definition(lengths, width, vocabulary, softcap, reduction) -> None:
     hidden, weight, targets, offsets = case(lengths, width, vocabulary)
     targets[1:3] = -100
