@@ -21,6 +21,10 @@ namespace {
 // threads end together and that what is touched stays near the core.
 constexpr int64_t kStretchTokens = 256;
 
+// Multiply-adds worth one more thread: about a millisecond. Less than that is done where it is asked for, as
+// starting a thread on a busy machine can take longer.
+constexpr int64_t kWorthAThread = int64_t{1} << 26;
+
 const StretchKernel* choose(const char* wanted) {
     const auto fits = [wanted](const StretchKernel& kernel) {
         return wanted == nullptr || std::strcmp(wanted, kernel.name) == 0;
@@ -112,6 +116,8 @@ void token_nll(const TokenNllInput& input, const TokenNllOutput& output, int64_t
     }
     if (tokens == 0) return;
     const StretchKernel& kernel = *chosen;
+    const int64_t work = tokens * width * words;
+    threads = std::clamp<int64_t>(work / kWorthAThread, 1, threads);
     const Plan plan = plan_for(tokens, words, threads, kernel);
     const int64_t units = plan.token_parts * plan.word_parts;
     threads = std::min(threads, units);
@@ -128,7 +134,7 @@ void token_nll(const TokenNllInput& input, const TokenNllOutput& output, int64_t
                          part == 0 || !output.gradient ? output.gradient
                                                        : gradients.get() + (part - 1) * tokens * width});
     }
-    run_polled(units, 1, threads, poll, [&](int64_t thread, int64_t unit) {
+    const auto run = [&](int64_t thread, int64_t unit) {
         const int64_t first = unit % plan.token_parts * plan.stretch_tokens, part = unit / plan.token_parts;
         const Running& whole = parts[static_cast<size_t>(part)];
         kernel.run({&input,
@@ -139,7 +145,12 @@ void token_nll(const TokenNllInput& input, const TokenNllOutput& output, int64_t
                     {whole.peak + first, whole.sum + first, whole.at_target + first,
                      whole.gradient ? whole.gradient + first * width : nullptr},
                     scratch.get() + thread * scratch_numbers});
-    });
+    };
+    if (work < kWorthAThread) {
+        for (int64_t unit = 0; unit < units; ++unit) run(0, unit);
+    } else {
+        run_polled(units, 1, threads, poll, run);
+    }
     for (int64_t token = 0; token < tokens; ++token) finish(input, output, parts, token);
 }
 

@@ -127,6 +127,18 @@ TEST(token_nll_is_the_definition) {
     });
 }
 
+TEST(token_nll_is_the_same_cut_into_parts) {
+    for (const int64_t tokens : {3, 90, 700}) {
+        Problem problem(tokens, 300, 200'000 / tokens + 3'000, 7);
+        const Answer one = solve(problem.input(), 1);
+        const Answer many = solve(problem.input(), 5);
+        for (size_t i = 0; i < one.nll.size(); ++i) CHECK(std::abs(one.nll[i] - many.nll[i]) < 1e-5);
+        for (size_t i = 0; i < one.gradient.size(); ++i) {
+            CHECK(std::abs(one.gradient[i] - many.gradient[i]) < 1e-5);
+        }
+    }
+}
+
 TEST(token_nll_reads_narrow_floats_and_any_strides) {
     with_each_instructions([] {
         const Problem problem(40, 70, 250, 1);
