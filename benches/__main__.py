@@ -84,7 +84,9 @@ def print_ratios(measurements: list[dict]) -> None:
         ours, _ = contenders["ours"]
         for name, (median, more) in sorted(contenders.items(), key=lambda pair: pair[0] != "ours"):
             target, figures = more.pop("target", None), more.pop("figures", {})
-            wanted, holds = ("", "") if target is None else (f"≥ {target:.3g}", yes_no(median >= target * ours))
+            wanted, holds = (
+                ("", "") if target is None else (f"≥ {target:.3g}", yes_no(median >= target * ours))
+            )
             also = ", ".join(f"{what} {value}" for what, value in more.items())
             table.add_row(group, name, f"{median:.4g}", f"{median / ours:.2f}", also, wanted, holds)
             for figure, (value, most) in figures.items():
