@@ -205,22 +205,30 @@ def test_it_learns_what_it_is_rewarded_for(
     text, image = policy_prompts(policy, [ItemContent("red lamp", "cosy autumn")], text_tokens=4)
     assert image == []
     scorer = KeywordScorer(policy, tiny_encoder, RewardSettings(1.0, 0.0, 0.0, text_tokens=2))
-    config = small(
-        tmp_path,
-        25,
-        per_device_train_batch_size=32,
-        gradient_accumulation_steps=1,
-        num_generations=32,
-        max_completion_length=4,
-        learning_rate=1e-1,
-        lr_scheduler_type="constant",
-        save_steps=100,
-        # Of twelve seeds three rise too little, and which three changes with the last digit of a reward.
-        seed=46,
-    )
-    steps = train_policy(policy, text, image, scorer, config=config, workdir=tmp_path, limit=8, seed=4)
-    reward = [step["information"] for step in steps]
-    assert sum(reward[-5:]) / 5 > sum(reward[:5]) / 5 + 0.1, reward
+    rises = []
+    # One seed in four finds no better answer, and which ones changes with the last digit of a reward, so with the
+    # processor: the mean of several is what learning shows in.
+    for seed in range(5):
+        config = small(
+            tmp_path / str(seed),
+            25,
+            per_device_train_batch_size=32,
+            gradient_accumulation_steps=1,
+            num_generations=32,
+            max_completion_length=4,
+            learning_rate=1e-1,
+            lr_scheduler_type="constant",
+            save_steps=100,
+            seed=42 + seed,
+        )
+        policy.remove_adapter(POLICY)
+        add_fresh_adapter(policy, POLICY, language_lora(policy, rank=2), seed=0)
+        steps = train_policy(
+            policy, text, image, scorer, config=config, workdir=tmp_path / str(seed), limit=8, seed=seed
+        )
+        reward = [step["information"] for step in steps]
+        rises.append(sum(reward[-5:]) / 5 - sum(reward[:5]) / 5)
+    assert sum(rises) / len(rises) > 0.1, rises
 
 
 def test_prompts_come_in_blocks_of_one_modality() -> None:
