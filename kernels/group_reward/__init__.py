@@ -95,9 +95,11 @@ def group_reward(
     if rows == 0:
         empty = reference.accumulating(nll)
         return GroupReward(empty, empty, empty, empty, empty)
-    chosen = implementation("group_reward", choose(nll.device.type))
+    name = choose(nll.device.type)
+    if torch.float64 in (keyword_embedding.dtype, nll.dtype, length.dtype):
+        name = "reference"  # the only one that computes in float64
     return GroupReward(
-        *chosen.group_reward(
+        *implementation("group_reward", name).group_reward(
             keyword_embedding,
             text_embedding,
             nll,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from mmsrarec.kernels.group_reward import reference
 
 __all__ = ["group_reward"]
 
@@ -21,22 +20,7 @@ def group_reward(
     clip: float,
     epsilon: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Components, total and advantage, each (B,); arguments as in the package's ``group_reward``, checked there.
-
-    float64, which has no kernel, goes to the reference.
-    """
-    if torch.float64 in (keyword_embedding.dtype, nll.dtype, length.dtype):
-        return reference.group_reward(
-            keyword_embedding,
-            text_embedding,
-            nll,
-            length,
-            group_size,
-            weights=weights,
-            reconstruction=reconstruction,
-            clip=clip,
-            epsilon=epsilon,
-        )
+    """Components, total and advantage, each (B,); arguments as in the package's ``group_reward``, checked there."""
     from mmsrarec import _native
 
     rewards = torch.empty(5, nll.shape[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from mmsrarec.kernels.group_reward import reference
 
 __all__ = ["group_reward", "reward_groups"]
 
@@ -25,22 +24,7 @@ def group_reward(
     clip: float,
     epsilon: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Components, total and advantage, each (B,); arguments as in the package's ``group_reward``, checked there.
-
-    float64 embeddings go to the reference.
-    """
-    if torch.float64 in (keyword_embedding.dtype, nll.dtype, length.dtype):
-        return reference.group_reward(
-            keyword_embedding,
-            text_embedding,
-            nll,
-            length,
-            group_size,
-            weights=weights,
-            reconstruction=reconstruction,
-            clip=clip,
-            epsilon=epsilon,
-        )
+    """Components, total and advantage, each (B,); arguments as in the package's ``group_reward``, checked there."""
     rows, width = keyword_embedding.shape
     rewards = torch.empty(5, rows, dtype=torch.float32, device=nll.device)
     reward_groups[(rows // group_size,)](
