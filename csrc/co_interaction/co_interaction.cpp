@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "bounded_heap.hpp"
 #include "errors.hpp"
 
 namespace mmsrarec {
@@ -175,14 +176,7 @@ int32_t CoInteraction::find_strongest(int32_t candidate, size_t max_paths, Scrat
         ++count;
         const double root = std::sqrt(static_cast<double>(users_.items_taken(user)));
         const Bridge bridge{static_cast<float>(shared / root), user};
-        if (strongest.size() < max_paths) {
-            strongest.push_back(bridge);
-            std::ranges::push_heap(strongest, stronger);
-        } else if (stronger(bridge, strongest.front())) {
-            std::ranges::pop_heap(strongest, stronger);
-            strongest.back() = bridge;
-            std::ranges::push_heap(strongest, stronger);
-        }
+        offer(bridge, max_paths, strongest, stronger);
     };
     // Whichever are fewer, so that a candidate that very many took costs no more than the bridges do.
     const auto takers = users_.of(candidate);

@@ -63,7 +63,7 @@ class Scratch {
         double weight;         // of the query
         float factor;          // the same, rounded
         float bound;           // factor times the greatest weight of the list
-        int32_t next;          // of a whole list: its first posting not yet passed
+        int32_t next;          // of a whole list: its first posting in the window at hand, or after it
         Block block;           // of any other: its postings in the window at hand
         bool deferred;         // looked up for each candidate, not added to the sums
     };

@@ -23,6 +23,7 @@
 #include <limits>
 #include <utility>
 
+#include "bounded_heap.hpp"
 #include "keyword_index/window_scan.hpp"
 
 namespace mmsrarec {
@@ -56,18 +57,6 @@ inline void prefetch(const void* address) {
 #else
     (void)address;
 #endif
-}
-
-// Keeps the best k as a heap with the worst of them in front.
-void offer(const Hit& hit, size_t k, std::vector<Hit>& heap) {
-    if (heap.size() < k) {
-        heap.push_back(hit);
-        std::ranges::push_heap(heap, better);
-    } else if (better(hit, heap.front())) {
-        std::ranges::pop_heap(heap, better);
-        heap.back() = hit;
-        std::ranges::push_heap(heap, better);
-    }
 }
 
 // Adds weights of a block, or their one weight, times `factor` to the sums.
@@ -136,17 +125,17 @@ class SegmentSearch {
             for (int32_t index = first; index < end; ++index) {
                 const PostingList* list = &segment_.lists[index];
                 const auto factor = static_cast<float>(asked.weight);
-                scratch_.terms_.push_back({list,
-                                           segment_.bits(index),
-                                           Segment::signature_of(asked.keyword),
-                                           index,
-                                           group,
-                                           asked.weight,
-                                           factor,
-                                           factor * list->most,
-                                           list->count,
-                                           {},
-                                           false});
+                scratch_.terms_.push_back({.list = list,
+                                           .bits = segment_.bits(index),
+                                           .signature = Segment::signature_of(asked.keyword),
+                                           .index = index,
+                                           .group = group,
+                                           .weight = asked.weight,
+                                           .factor = factor,
+                                           .bound = factor * list->most,
+                                           .next = list->count,
+                                           .block = {},
+                                           .deferred = false});
                 n_postings_ += list->count;
                 least = std::min({least, asked.weight, asked.weight * list->least});
             }
@@ -158,6 +147,8 @@ class SegmentSearch {
         }
         tame_ = least > kLeastTrusted && most < kMostTrusted;
     }
+
+    void answer(const Hit& hit) { offer(hit, k_, scratch_.hits, better); }
 
     bool permitted(int64_t id) const { return !permitted_ || permitted_->contains(id); }
 
@@ -262,7 +253,7 @@ class SegmentSearch {
             sums[offset] = 0.0;
             if (scratch_.hits.size() == k_ && score < scratch_.hits.front().score) return;
             const int64_t id = segment_.id_at(first + offset);
-            if (permitted(id)) offer({id, score}, k_, scratch_.hits);
+            if (permitted(id)) answer({id, score});
         };
         if (n_in_window_ * kSumsPerPosting < kWindow) {
             for (const Term& term : scratch_.terms_) each_offset(term, take);
@@ -461,14 +452,7 @@ class SegmentSearch {
 
     void keep_best(float score) {
         auto& best = scratch_.best_;
-        if (best.size() == k_) {
-            if (score <= best.front()) return;
-            std::ranges::pop_heap(best, std::greater{});
-            best.pop_back();
-        }
-        best.push_back(score);
-        std::ranges::push_heap(best, std::greater{});
-        if (best.size() == k_) raise_floor(best.front());
+        if (offer(score, k_, best, std::greater{}) && best.size() == k_) raise_floor(best.front());
     }
 
     // Scores what was kept of the windows after `window` by the definition: list by list, since then most of
@@ -493,7 +477,7 @@ class SegmentSearch {
         }
         for (size_t i = 0; i < buffer.size(); ++i) {
             const auto score = static_cast<float>(std::exchange(sums[i], 0.0));
-            offer({segment_.id_at(buffer[i].position), score}, k_, scratch_.hits);
+            answer({segment_.id_at(buffer[i].position), score});
         }
     }
 
@@ -512,7 +496,7 @@ class SegmentSearch {
         permitted_->for_each(segment_.first_id, segment_.first_id + segment_.n_items, [&](int64_t id) {
             const int32_t position = segment_.position_of(id);
             const auto sum = exact_sum(position);
-            if (sum > 0.0) offer({id, static_cast<float>(sum)}, k_, scratch_.hits);
+            if (sum > 0.0) answer({id, static_cast<float>(sum)});
         });
     }
 
