@@ -3,15 +3,14 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 
-#include "checksum.hpp"
 #include "errors.hpp"
 #include "random_catalogue.hpp"
+#include "stored_file.hpp"
 
 using namespace mmsrarec;
 namespace fs = std::filesystem;
@@ -40,14 +39,8 @@ void fuzz_queries(uint64_t seed, Counts& counts) {
         if (random() % 2) {
             const Rows added = random_catalogue(random, random() % 3000, n_keywords, most, kind);
             index->add(added.view(), std::nullopt);
-            for (int64_t row = 0; row < added.size(); ++row) {
-                std::vector<std::pair<int32_t, float>> entries;
-                for (int64_t i = added.indptr[row]; i < added.indptr[row + 1]; ++i) {
-                    entries.push_back({added.keywords[i], added.weights[i]});
-                }
-                items.append(entries);
-                permitted.push_back(true);
-            }
+            items.append_rows(added);
+            permitted.resize(items.size(), true);
         }
         if (random() % 2 && items.size() > 0) {
             std::vector<int64_t> gone(random() % 200);
@@ -85,8 +78,6 @@ void fuzz_queries(uint64_t seed, Counts& counts) {
 void fuzz_file(uint64_t seed, const fs::path& path, Counts& counts) {
     std::mt19937_64 random(seed);
     constexpr int32_t kKeywords = 40;
-    constexpr size_t kSections = 40, kSectionCount = 10, kEntry = 24;
-    constexpr size_t kHeaderChecksum = kSections + kSectionCount * kEntry;
     const int64_t n_items = random() % 8 ? static_cast<int64_t>(random() % 300) : 70000;
     const auto index = KeywordIndex::from_arrays(
         random_catalogue(random, n_items, kKeywords, 3, static_cast<Weights>(random() % kKindsOfWeights))
@@ -103,18 +94,7 @@ void fuzz_file(uint64_t seed, const fs::path& path, Counts& counts) {
             damaged[random() % end] = static_cast<char>(random());
         }
         if (random() % 8 == 0) damaged.resize(random() % damaged.size());
-        if (random() % 4 && damaged.size() > kHeaderChecksum + 8) {
-            for (size_t section = 0; section < kSectionCount; ++section) {
-                uint64_t offset, size;
-                std::memcpy(&offset, damaged.data() + kSections + section * kEntry, 8);
-                std::memcpy(&size, damaged.data() + kSections + section * kEntry + 8, 8);
-                if (offset > damaged.size() || size > damaged.size() - offset) continue;
-                const uint64_t sum = checksum(std::as_bytes(std::span(damaged).subspan(offset, size)));
-                std::memcpy(damaged.data() + kSections + section * kEntry + 16, &sum, 8);
-            }
-            const uint64_t sum = checksum(std::as_bytes(std::span(damaged).first(kHeaderChecksum)));
-            std::memcpy(damaged.data() + kHeaderChecksum, &sum, 8);
-        }
+        if (random() % 4 && damaged.size() > kHeaderChecksum + 8) put_checksums_right(damaged);
         std::ofstream(path, std::ios::binary) << damaged;
         ++counts.files;
         try {

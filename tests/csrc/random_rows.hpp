@@ -24,6 +24,14 @@ struct Rows {
         indptr.push_back(static_cast<int64_t>(keywords.size()));
     }
 
+    void append_rows(const Rows& more) {
+        for (size_t row = 1; row < more.indptr.size(); ++row) {
+            indptr.push_back(indptr.back() + more.indptr[row] - more.indptr[row - 1]);
+        }
+        keywords.insert(keywords.end(), more.keywords.begin(), more.keywords.end());
+        weights.insert(weights.end(), more.weights.begin(), more.weights.end());
+    }
+
     int64_t size() const { return static_cast<int64_t>(indptr.size()) - 1; }
     mmsrarec::KeywordRows view() const { return {indptr, keywords, weights}; }
 };

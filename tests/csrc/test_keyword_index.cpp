@@ -39,14 +39,8 @@ TEST(add_and_remove_equal_brute_force) {
             if (random() % 2) {
                 const Rows more = random_rows(random, random() % 20, kKeywords);
                 CHECK_EQUAL(index->add(more.view(), std::nullopt), items.size());
-                for (int64_t row = 0; row < more.size(); ++row) {
-                    alive.insert(items.size());
-                    std::vector<std::pair<int32_t, float>> entries;
-                    for (int64_t i = more.indptr[row]; i < more.indptr[row + 1]; ++i) {
-                        entries.push_back({more.keywords[i], more.weights[i]});
-                    }
-                    items.append(entries);
-                }
+                for (int64_t row = 0; row < more.size(); ++row) alive.insert(items.size() + row);
+                items.append_rows(more);
             } else if (items.size() > 0) {
                 std::vector<int64_t> gone(random() % 15);
                 for (int64_t& id : gone) id = static_cast<int64_t>(random() % items.size());

@@ -90,13 +90,7 @@ TEST(parts_added_later_are_searched_with_the_first) {
     for (int64_t more : {5000, 70000, 1, 300}) {
         const Rows added = random_catalogue(random, more, kKeywords, 5, Weights::kSkewed);
         index->add(added.view(), std::nullopt);
-        for (int64_t row = 0; row < more; ++row) {
-            std::vector<std::pair<int32_t, float>> entries;
-            for (int64_t i = added.indptr[row]; i < added.indptr[row + 1]; ++i) {
-                entries.push_back({added.keywords[i], added.weights[i]});
-            }
-            items.append(entries);
-        }
+        items.append_rows(added);
         const Catalogue catalogue(items, kKeywords);
         const std::vector<bool> all(items.size(), true);
         const Rows queries = random_catalogue(random, 3, kKeywords, 20, Weights::kFewValues);

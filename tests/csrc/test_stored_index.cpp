@@ -1,14 +1,13 @@
 #include <unistd.h>
 
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "check.hpp"
-#include "checksum.hpp"
 #include "errors.hpp"
 #include "random_rows.hpp"
+#include "stored_file.hpp"
 
 using namespace mmsrarec;
 namespace fs = std::filesystem;
@@ -119,16 +118,6 @@ TEST(wrong_content_under_right_checksums_is_refused_or_searchable) {
     const TemporaryFile file;
     used_index(random)->save(file.path());
     const std::string whole = file.read();
-    constexpr size_t kSections = 40, kSectionCount = 10, kEntry = 24,
-                     kHeaderChecksum = kSections + kSectionCount * kEntry;
-    const auto number_at = [](std::string& bytes, size_t offset) -> uint64_t {
-        uint64_t number;
-        std::memcpy(&number, bytes.data() + offset, sizeof number);
-        return number;
-    };
-    const auto sum_of = [](const std::string& bytes, size_t offset, size_t size) {
-        return checksum(std::as_bytes(std::span(bytes).subspan(offset, size)));
-    };
     int refused = 0;
     for (int round = 0; round < 600; ++round) {
         std::string damaged = whole;
@@ -136,15 +125,7 @@ TEST(wrong_content_under_right_checksums_is_refused_or_searchable) {
         for (int change = 0; change < 1 + round % 4; ++change) {
             damaged[first + random() % (whole.size() - first)] ^= static_cast<char>(1 << (random() % 8));
         }
-        for (size_t section = 0; section < kSectionCount; ++section) {
-            const size_t entry = kSections + section * kEntry;
-            const uint64_t offset = number_at(damaged, entry), size = number_at(damaged, entry + 8);
-            if (offset > damaged.size() || size > damaged.size() - offset) continue;
-            const uint64_t sum = sum_of(damaged, offset, size);
-            std::memcpy(damaged.data() + entry + 16, &sum, sizeof sum);
-        }
-        const uint64_t sum = sum_of(damaged, 0, kHeaderChecksum);
-        std::memcpy(damaged.data() + kHeaderChecksum, &sum, sizeof sum);
+        put_checksums_right(damaged);
         file.write(damaged);
         try {
             const auto opened = KeywordIndex::open(file.path(), true);
