@@ -2,10 +2,10 @@
 
 Stands above the recommender. :func:`evaluate` asks scorers about the same :class:`EvaluationCases`, under the paper's
 protocol (one positive among 20 negatives) and over the full catalogue, always beside :class:`Popularity` and
-:class:`ItemKNN`, and returns an :class:`EvaluationTable` with bootstrap intervals by user.
+item-kNN, and returns an :class:`EvaluationTable` with bootstrap intervals by user.
 """
 
-from mmsrarec.evaluate.baselines import ItemKNN, Popularity
+from mmsrarec.evaluate.baselines import Popularity
 from mmsrarec.evaluate.cases import EvaluationCases
 from mmsrarec.evaluate.evaluation import Scorer, evaluate
 from mmsrarec.evaluate.intervals import PairedTest, bootstrap_interval, paired_test
@@ -16,7 +16,6 @@ from mmsrarec.evaluate.table import EvaluationTable
 __all__ = [
     "EvaluationCases",
     "EvaluationTable",
-    "ItemKNN",
     "PairedTest",
     "Popularity",
     "Scorer",

@@ -11,11 +11,12 @@ import polars as pl
 
 from mmsrarec.data import Histories
 from mmsrarec.errors import InputError
-from mmsrarec.evaluate.baselines import ItemKNN, Popularity
+from mmsrarec.evaluate.baselines import Popularity
 from mmsrarec.evaluate.cases import SAMPLINGS, EvaluationCases
 from mmsrarec.evaluate.metrics import auc, hit_rate, mid_ranks, ndcg, reciprocal_rank
 from mmsrarec.evaluate.table import FULL, RECOMMENDED, EvaluationTable, metric_column
 from mmsrarec.progress import Ticker, ticker
+from mmsrarec.retrieve import ItemKNN
 
 __all__ = ["PROTOCOLS", "Scorer", "evaluate"]
 

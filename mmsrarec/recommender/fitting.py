@@ -134,7 +134,11 @@ class Fit:
             self._load_keywords,
         )
         sequence_print = fingerprint(
-            data_print, settings.sequence_model, preset.sequence_epochs, settings.seed
+            data_print,
+            self.encoder.fingerprint,
+            settings.sequence_model,
+            preset.sequence_epochs,
+            settings.seed,
         )
         sequence_model = workspace.stage(
             "sequence_model",
@@ -250,6 +254,9 @@ class Fit:
         model.fit(
             self.histories,
             self.train.n_items,
+            content=self.encoder.encode(
+                [content.text for content in self.contents], progress="reading texts"
+            ),
             validation=self.validation_histories,
             workdir=folder / CHECKPOINT,
         )

@@ -53,9 +53,9 @@ class Recommender:
         ``"embedded"``, a hub id or folder of any image-text-to-text model of transformers (or of a text-only
         causal model: pictures are then left out), or a pair ``(model, processor)``.
     encoder
-        Sentence encoder of the information reward: ``"embedded"``, a hub id, a folder, or a loaded
-        ``SentenceTransformer``. ``None``: the embedded one for the embedded backbone, else
-        all-MiniLM-L6-v2 from the hub.
+        Sentence encoder of the information reward and of what items are to the sequence model: ``"embedded"``,
+        a hub id, a folder, or a loaded ``SentenceTransformer``. ``None``: the embedded one for the embedded
+        backbone, else all-MiniLM-L6-v2 from the hub.
     preset
         ``"demo"`` (minutes on two cores), ``"quick"`` (under an hour on two cores), ``"default"`` (one GPU), or
         a :class:`~mmsrarec.recommender.Preset`.

@@ -1,12 +1,14 @@
 """Who is similar, what they took next, and which words find an item.
 
 ``SequenceModel`` represents a history, ``SimilarUsers`` finds training users near it, ``KeywordIndex`` and
-``KeywordSearch`` find items by words, ``CoInteraction`` the users who connect a history with a candidate, and
-``ContextBuilder`` turns a history and its similar users into the ``UserContext`` that prompts are written from.
+``KeywordSearch`` find items by words, ``ItemKNN`` and ``Transitions`` those taken together and in a row,
+``CoInteraction`` the users who connect a history with a candidate, and ``ContextBuilder`` turns a history and its
+similar users into the ``UserContext`` that prompts are written from.
 """
 
 from mmsrarec.retrieve.co_interaction import Bridges, CoInteraction
 from mmsrarec.retrieve.context import ContextBuilder, NextItem, UserContext
+from mmsrarec.retrieve.item_neighbours import ItemKNN, Transitions
 from mmsrarec.retrieve.item_view import ItemView
 from mmsrarec.retrieve.keyword_index import KeywordIndex
 from mmsrarec.retrieve.keyword_search import KeywordSearch
@@ -17,11 +19,13 @@ __all__ = [
     "Bridges",
     "CoInteraction",
     "ContextBuilder",
+    "ItemKNN",
     "ItemView",
     "KeywordIndex",
     "KeywordSearch",
     "NextItem",
     "SequenceModel",
     "SimilarUsers",
+    "Transitions",
     "UserContext",
 ]

@@ -1,46 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from mmsrarec.data import Histories
-from mmsrarec.errors import InputError
-from mmsrarec.evaluate import ItemKNN, Popularity
-
-TRAINING = Histories.from_lists([[0, 1, 2], [1, 2, 2], [0, 1], [3], []])
+from mmsrarec.evaluate import Popularity
 
 
 def test_popularity_counts_events():
-    model = Popularity().fit(TRAINING, 5)
+    model = Popularity().fit(Histories.from_lists([[0, 1, 2], [1, 2, 2], [0, 1], [3], []]), 5)
     assert model.scores([[0], [3]]).tolist() == [[2, 3, 3, 1, 0]] * 2
     assert model.scores([[0], [3]], [[4, 1], [3, 0]]).tolist() == [[0, 3], [1, 2]]
     assert model.scores([[0]]).dtype == np.float32
-
-
-def test_item_knn_is_the_formula_written_out():
-    rng = np.random.default_rng(0)
-    histories = [rng.integers(0, 12, rng.integers(0, 9)).tolist() for _ in range(40)]
-    model = ItemKNN(recency=0.7).fit(Histories.from_lists(histories), 12)
-    touched = np.asarray([np.isin(np.arange(12), items) for items in histories], float)
-    users = touched.sum(axis=0)
-    cosine = touched.T @ touched / np.sqrt(np.outer(users, users))
-    np.fill_diagonal(cosine, 0)
-    asker = [3, 7, 3, 1]
-    expected = sum(0.7**age * cosine[item] for age, item in enumerate(reversed(asker)))
-    expected = expected + 1e-6 * users / users.max()
-    scores = model.scores([asker])
-    assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores[0], expected, rtol=1e-5, atol=1e-8)
-    candidates = np.asarray([[5, 2, 2]])
-    np.testing.assert_array_equal(model.scores([asker], candidates), scores[:, [5, 2, 2]])
-
-
-def test_item_knn_of_an_empty_history_is_popularity():
-    scores = ItemKNN().fit(TRAINING, 5).scores([[], [0]])
-    assert scores.shape == (2, 5)
-    assert np.argsort(-scores[0], kind="stable").tolist() == [1, 0, 2, 3, 4]
-
-
-def test_recency_is_checked():
-    with pytest.raises(InputError, match="recency must be above 0 and up to 1, got 0"):
-        ItemKNN(recency=0)

@@ -8,8 +8,8 @@ import pytest
 
 from mmsrarec.data import Histories
 from mmsrarec.errors import InputError
-from mmsrarec.evaluate import EvaluationCases, ItemKNN, evaluate
-from mmsrarec.retrieve.sequence_model import SequenceModel
+from mmsrarec.evaluate import EvaluationCases, evaluate
+from mmsrarec.retrieve import ItemKNN, SequenceModel
 from mmsrarec.retrieve.sequence_model.training import validation_ndcg
 from mmsrarec.retrieve.sequence_model.validation import Cases
 from mmsrarec.storage import read_json
@@ -95,9 +95,7 @@ def test_values_are_the_definition_case_by_case(training: Histories, cases: Eval
 def test_full_catalogue_agrees_with_the_validation_of_the_sequence_model(training, cases: EvaluationCases):
     model = SequenceModel(dimension=8, epochs=2, max_length=10).fit(training, N_ITEMS)
     measured = evaluate({"sasrec": model.scores}, cases, training=training, protocols=["full"])
-    direct = validation_ndcg(
-        model._network, model.counts_, Cases(list(cases.histories), cases.positives), model.max_length
-    )
+    direct = validation_ndcg(model._network, Cases(list(cases.histories), cases.positives), model.max_length)
     assert measured.value("sasrec", "full", "NDCG@10") == pytest.approx(direct, abs=1e-6)
 
 

@@ -18,7 +18,9 @@ from mmsrarec.data import Histories
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger
 from mmsrarec.retrieve.sequence_model import SequenceModel
-from mmsrarec.retrieve.sequence_model.training import next_item_loss, settled_embedding, validation_ndcg
+from mmsrarec.retrieve.sequence_model.networks import ItemEmbedding
+from mmsrarec.retrieve.sequence_model.training import next_item_loss, validation_ndcg
+from mmsrarec.retrieve.sequence_model.unseen import UnseenItems
 from mmsrarec.retrieve.sequence_model.validation import given_cases, hold_out_cases
 from mmsrarec.retrieve.sequence_model.windows import padded, position_windows, training_windows
 
@@ -43,7 +45,7 @@ def walks(users: int = 60, seed: int = 0, n_items: int = N_ITEMS) -> Histories:
 
 @pytest.fixture(scope="module", params=["sasrec", "gru4rec"])
 def fitted(request: pytest.FixtureRequest) -> SequenceModel:
-    return SequenceModel(kind=request.param, **{**SMALL, "epochs": 20}).fit(walks(200), N_ITEMS)
+    return SequenceModel(kind=request.param, **{**SMALL, "epochs": 40}).fit(walks(200), N_ITEMS)
 
 
 def weights(model: SequenceModel) -> dict[str, torch.Tensor]:
@@ -107,14 +109,17 @@ class TestLoss:
     embedding = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
     targets = torch.tensor([0, 1, 2, 3, 8, 8, 5])
 
+    def loss(self, rows: slice, negatives: list[int]) -> torch.Tensor:
+        targets, drawn = self.targets[rows], torch.tensor(negatives)
+        same = targets[:, None] == drawn
+        return next_item_loss(self.hidden[rows], self.embedding[targets], self.embedding[drawn], same)
+
     def test_with_every_item_as_a_negative_it_is_the_full_softmax(self):
-        full = next_item_loss(self.hidden, self.targets, self.embedding, None)
-        sampled = next_item_loss(self.hidden, self.targets, self.embedding, torch.arange(9))
-        torch.testing.assert_close(sampled, full)
+        full = torch.nn.functional.cross_entropy(self.hidden @ self.embedding.T, self.targets)
+        torch.testing.assert_close(self.loss(slice(7), list(range(9))), full)
 
     def test_a_negative_that_is_the_target_does_not_count(self):
-        loss = next_item_loss(self.hidden[:1], self.targets[:1], self.embedding, torch.tensor([0, 0]))
-        assert loss.item() == pytest.approx(0.0, abs=1e-6)
+        assert self.loss(slice(1), [0, 0]).item() == pytest.approx(0.0, abs=1e-6)
 
 
 class TestFit:
@@ -124,7 +129,7 @@ class TestFit:
         assert (scores.argmax(axis=1) == starts + 1).mean() > 0.9
 
     def test_sampled_softmax_learns_it_too(self):
-        model = SequenceModel(**{**SMALL, "epochs": 20}, negatives=12).fit(walks(200), N_ITEMS)
+        model = SequenceModel(**{**SMALL, "epochs": 40}, negatives=12).fit(walks(200), N_ITEMS)
         starts = np.arange(3, 20)
         scores = model.scores([np.asarray([item - 2, item - 1, item]) for item in starts])
         assert (scores.argmax(axis=1) == starts + 1).mean() > 0.8
@@ -151,7 +156,7 @@ class TestFit:
         assert model.epochs_ < 60
         assert model.epochs_ - model.best_epoch_ == 2
         assert model.best_epoch_ == 1 + int(np.argmax(model.validation_ndcg_))
-        again = validation_ndcg(model._network, model.counts_, given_cases(validation), model.max_length)
+        again = validation_ndcg(model._network, given_cases(validation), model.max_length)
         assert again == pytest.approx(max(model.validation_ndcg_), abs=1e-9)
 
     def test_validation_ndcg_is_the_definition(self, fitted: SequenceModel):
@@ -162,7 +167,7 @@ class TestFit:
             rivals = np.setdiff1d(np.arange(N_ITEMS), [*history, positive])
             rank = (row[rivals] > row[positive]).sum() + 0.5 * (row[rivals] == row[positive]).sum()
             gains.append(1 / np.log2(rank + 2) if rank < 10 else 0.0)
-        measured = validation_ndcg(fitted._network, fitted.counts_, cases, fitted.max_length)
+        measured = validation_ndcg(fitted._network, cases, fitted.max_length)
         assert measured == pytest.approx(np.mean(gains), abs=1e-5)
 
     def test_without_validation_the_last_events_of_some_users_are_held_out(self):
@@ -334,11 +339,12 @@ class TestScores:
         best = scores[:, : N_ITEMS - 4].max(axis=1)
         assert (unseen[:, 0] < best).all()
 
-    def test_settled_embedding_is_the_mean_of_the_rarest(self):
-        embedding = torch.arange(12, dtype=torch.float32).reshape(6, 2)
-        settled = settled_embedding(embedding, np.asarray([5, 1, 9, 1, 0, 0]))
-        assert settled[:4].tolist() == embedding[:4].tolist()
-        assert settled[4].tolist() == settled[5].tolist() == embedding[[1, 3]].mean(dim=0).tolist()
+    def test_an_unseen_item_has_the_mean_id_of_the_rarest(self):
+        embedding = ItemEmbedding(6, 2)
+        embedding.weight.data = torch.arange(12, dtype=torch.float32).reshape(6, 2)
+        unseen = UnseenItems.of(embedding, np.asarray([5, 1, 9, 1, 0, 0]))
+        assert unseen.id.tolist() == embedding.weight[[1, 3]].mean(dim=0).tolist()
+        assert unseen.rows(2, None).tolist() == [unseen.id.tolist()] * 2
 
     def test_grow_takes_in_new_items(self, tmp_path: Path):
         model = SequenceModel(**SMALL).fit(walks(), N_ITEMS)
@@ -355,6 +361,79 @@ class TestScores:
         assert SequenceModel.load(tmp_path / "model").n_items_ == N_ITEMS + 3
         with pytest.raises(InputError, match="n_items must be 33 or more, got 5"):
             model.grow(5)
+
+
+def coloured_walks(users: int, seed: int) -> tuple[Histories, np.ndarray]:
+    """Users who stay within a colour; the content of an item is its colour, of three, and some noise."""
+    rng = np.random.default_rng(seed)
+    colours = np.arange(N_ITEMS) % 3
+    content = np.eye(3)[colours] + 0.05 * np.random.default_rng(0).normal(size=(N_ITEMS, 3))
+    # The last three items, one of each colour, are never touched.
+    chosen = [rng.choice(np.flatnonzero(colours[:-3] == rng.integers(3)), 6) for _ in range(users)]
+    return Histories.from_lists(chosen), content
+
+
+@pytest.fixture(scope="module")
+def coloured() -> SequenceModel:
+    histories, content = coloured_walks(200, 0)
+    return SequenceModel(**{**SMALL, "epochs": 12}).fit(histories, N_ITEMS, content=content)
+
+
+class TestContent:
+    def test_an_item_never_seen_comes_up_where_its_content_fits(self, coloured: SequenceModel):
+        histories, _ = coloured_walks(30, 1)
+        unseen = coloured.scores(list(histories), np.tile(np.arange(N_ITEMS - 3, N_ITEMS), (30, 1)))
+        colour = np.asarray([history[0] % 3 for history in histories])
+        assert (unseen.argmax(axis=1) == colour).mean() > 0.9
+
+    def test_without_its_content_it_does_not(self):
+        histories, _ = coloured_walks(200, 0)
+        asked, _ = coloured_walks(30, 1)
+        by_id = SequenceModel(**{**SMALL, "epochs": 12}).fit(histories, N_ITEMS)
+        unseen = by_id.scores(list(asked), np.tile(np.arange(N_ITEMS - 3, N_ITEMS), (30, 1)))
+        np.testing.assert_allclose(unseen, unseen[:, :1].repeat(3, axis=1), atol=1e-5)
+
+    def test_items_that_come_later_are_embedded_as_if_they_had_been_there(self, tmp_path: Path):
+        histories, content = coloured_walks(200, 0)
+        model = SequenceModel(**{**SMALL, "epochs": 2}).fit(histories, N_ITEMS, content=content)
+        before = model.scores(list(histories)[:5])
+        model.save(tmp_path / "model")
+        grown = SequenceModel.load(tmp_path / "model").grow(N_ITEMS + 3, content=content[-3:])
+        after = grown.scores(list(histories)[:5])
+        np.testing.assert_allclose(after[:, :N_ITEMS], before, atol=1e-6)
+        np.testing.assert_allclose(after[:, N_ITEMS:], before[:, -3:], atol=1e-5)
+
+    def test_an_interrupted_fit_goes_on_to_the_same_weights(self, tmp_path: Path):
+        histories, content = coloured_walks(100, 0)
+        settings = {**SMALL, "epochs": 4}
+        handler, level = Interrupt(3), logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                SequenceModel(**settings).fit(histories, N_ITEMS, content=content, workdir=tmp_path)
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+        resumed = SequenceModel(**settings).fit(histories, N_ITEMS, content=content, workdir=tmp_path)
+        undisturbed = SequenceModel(**settings).fit(histories, N_ITEMS, content=content)
+        assert_same_weights(resumed, undisturbed)
+        assert resumed.fingerprint_ == undisturbed.fingerprint_
+
+    def test_content_is_checked(self, coloured: SequenceModel):
+        histories, content = coloured_walks(20, 0)
+        with pytest.raises(InputError, match=r"content must have the shape \(30, any width\), got \(29, 3\)"):
+            SequenceModel(**SMALL).fit(histories, N_ITEMS, content=content[1:])
+        content[4, 1] = np.nan
+        with pytest.raises(InputError, match="got NaN or infinity for item 4"):
+            SequenceModel(**SMALL).fit(histories, N_ITEMS, content=content)
+        with pytest.raises(InputError, match="content was not given"):
+            coloured.grow(N_ITEMS + 1)
+        with pytest.raises(InputError, match=r"content must have the shape \(1, 3\), got \(1, 2\)"):
+            coloured.grow(N_ITEMS + 1, content=[[0.0, 1.0]])
+        by_id = SequenceModel(**{**SMALL, "epochs": 1}).fit(histories, N_ITEMS)
+        with pytest.raises(InputError, match="fitted without it"):
+            by_id.grow(N_ITEMS + 1, content=[[0.0, 1.0, 0.0]])
 
 
 class TestStorage:

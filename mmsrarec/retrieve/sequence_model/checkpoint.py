@@ -51,7 +51,9 @@ class Progress:
 
 
 class Checkpoint:
-    """Weights, optimizer, best weights and progress; random states are derived from the epoch, not stored.
+    """Weights, their average, optimizer, best average and progress.
+
+    Random states and learning rates are derived from the epoch, not stored.
 
     Parameters
     ----------
@@ -69,6 +71,7 @@ class Checkpoint:
     def write(
         self,
         network: torch.nn.Module,
+        average: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         progress: Progress,
         best: dict[str, Tensor],
@@ -83,6 +86,7 @@ class Checkpoint:
         if self.path is None:
             return
         tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in average.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in best.items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
@@ -92,18 +96,18 @@ class Checkpoint:
             save_file(tensors, temporary, {**metadata, "checksum": _checksum(metadata, tensors)})
 
     def read(
-        self, network: torch.nn.Module, optimizer: torch.optim.Optimizer
+        self, network: torch.nn.Module, average: torch.nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[Progress, dict[str, Tensor]]:
-        """Put the stored state into `network` and `optimizer`.
+        """Put the stored state into `network`, `average` and `optimizer`.
 
         Returns
         -------
         progress : Progress
             A fresh one if there is no usable file.
         best : dict
-            Weights of the best epoch so far.
+            Average after the best epoch so far.
         """
-        fresh = Progress(), {name: value.detach().clone() for name, value in network.state_dict().items()}
+        fresh = Progress(), {name: value.detach().clone() for name, value in average.state_dict().items()}
         if self.path is None or not self.path.exists():
             return fresh
         try:
@@ -119,11 +123,17 @@ class Checkpoint:
         if metadata.pop("checksum", None) != _checksum(metadata, tensors):
             logger.warning("%s does not match its checksum; the training begins anew", self.path)
             return fresh
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {
+            "network": {},
+            "average": {},
+            "best": {},
+            "optimizer": {},
+        }
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = value
         network.load_state_dict(parts["network"])
+        average.load_state_dict(parts["average"])
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimizer"].items():
             index, _, key = name.partition("/")

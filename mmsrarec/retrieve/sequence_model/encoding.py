@@ -37,7 +37,7 @@ def encode_last(network: Network, histories: Histories, max_length: int) -> npt.
     length = np.minimum(histories.lengths[users], max_length)
     stop = histories.indptr[1:][users]
     windows = Windows(stop - length, length, length - 1)
-    encoded = np.zeros((len(histories), network.item_embedding.embedding_dim), np.float32)
+    encoded = np.zeros((len(histories), network.item_embedding.weight.shape[1]), np.float32)
     by_event = _encode(network, histories, windows, stop - 1)
     encoded[users] = by_event
     return encoded
@@ -61,11 +61,12 @@ def _encode(
 ) -> npt.NDArray[np.float32]:
     """Return the hidden states of the kept positions of `windows`, ordered as the ascending `events`."""
     device = network.item_embedding.weight.device
-    encoded = np.empty((len(events), network.item_embedding.embedding_dim), np.float32)
+    encoded = np.empty((len(events), network.item_embedding.weight.shape[1]), np.float32)
     for batch in windows.batches(_EVENTS_AT_ONCE):
         inputs, filled = padded(histories.items, batch)
         kept = filled & (np.arange(inputs.shape[1]) >= batch.kept_from[:, None])
-        hidden = network(torch.from_numpy(inputs).to(device))[torch.from_numpy(kept).to(device)]
+        embedded = network.item_embedding(torch.from_numpy(inputs).to(device))
+        hidden = network(embedded)[torch.from_numpy(kept).to(device)]
         places = (batch.start[:, None] + np.arange(inputs.shape[1]))[kept]
         encoded[np.searchsorted(events, places)] = hidden.cpu().numpy()
     return encoded

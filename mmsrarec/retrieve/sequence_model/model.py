@@ -1,4 +1,4 @@
-"""``SequenceModel``: fit on histories, then represent users and score items."""
+"""``SequenceModel``: fit on histories and what items are, then represent users and score items."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from mmsrarec.data import Histories
 from mmsrarec.errors import InputError
 from mmsrarec.retrieve.sequence_model.checkpoint import Checkpoint, Progress
 from mmsrarec.retrieve.sequence_model.encoding import encode_last, encode_positions
-from mmsrarec.retrieve.sequence_model.networks import Network, build_network
+from mmsrarec.retrieve.sequence_model.networks import ItemEmbedding, Network, build_network
 from mmsrarec.retrieve.sequence_model.parameters import NETWORK_PARAMETERS, PARAMETERS, check_parameters
-from mmsrarec.retrieve.sequence_model.training import Plan, settled_embedding, train
+from mmsrarec.retrieve.sequence_model.training import Plan, settled, train
+from mmsrarec.retrieve.sequence_model.unseen import UnseenItems, checked_content
 from mmsrarec.retrieve.sequence_model.validation import given_cases, hold_out_cases
 from mmsrarec.storage import fingerprint, read_artefact, read_json, write_artefact, write_json
 
@@ -32,7 +33,10 @@ _PARAMETERS = "parameters.json"
 
 
 class SequenceModel:
-    """Predicts the next item of a history from item ids alone.
+    """Predicts the next item of a history, from item ids and, if given, from what the items are.
+
+    Trained by the recipe that eSASRec found strongest (Tikhonovich et al. 2025, arXiv 2508.06450): SASRec's task,
+    LiGR layers, a sampled softmax; with a learning rate that falls to zero and averaged weights.
 
     Parameters
     ----------
@@ -52,15 +56,18 @@ class SequenceModel:
         ``"auto"``: the full softmax up to a catalogue of 5,000 items, 1,024 negatives above. ``None``: the full
         softmax; a batch then holds a float for each of its positions and each item. A number: that many
         uniform negatives, shared by the positions of a batch.
+    id_dropout
+        Share of items in training that are represented by their content alone, 0 or more and below 1, so that items
+        without events are embedded well; without effect where no content is given.
     epochs
-        Most passes over the data.
+        Passes over the data. The learning rate falls linearly to zero over them.
     patience
-        Epochs without a better validation NDCG@10 after which training stops.
+        Epochs without a better validation NDCG@10 after which training stops before that.
     batch_events
         Most positions in a batch, padding included; less where an epoch would have fewer than 16 batches.
         Histories of similar length are put together.
     learning_rate
-        Of Adam.
+        Of Adam, at the start.
     device
         Where the network lives. On the CPU the same seed, data and number of threads give the same weights
         to the bit.
@@ -72,8 +79,8 @@ class SequenceModel:
     n_items_
         Catalogue size.
     counts_
-        int64 (n_items,), training events of each item. An item with 0 is represented by the mean of the
-        rarest tenth of the others, and scores like one of those.
+        int64 (n_items,), training events of each item. An item with 0 has, for what is learned by id, the mean of
+        the rarest tenth of the others; without content it scores like one of those.
     epochs_, best_epoch_
         Epochs run, and the one whose weights are kept.
     validation_ndcg_
@@ -105,8 +112,9 @@ class SequenceModel:
         max_length: int = 50,
         dropout: float = 0.2,
         negatives: int | Literal["auto"] | None = "auto",
-        epochs: int = 100,
-        patience: int = 10,
+        id_dropout: float = 0.1,
+        epochs: int = 20,
+        patience: int = 5,
         batch_events: int = 1024,
         learning_rate: float = 2e-3,
         device: str = "cpu",
@@ -119,6 +127,7 @@ class SequenceModel:
         self.max_length = max_length
         self.dropout = dropout
         self.negatives = negatives
+        self.id_dropout = id_dropout
         self.epochs = epochs
         self.patience = patience
         self.batch_events = batch_events
@@ -139,6 +148,7 @@ class SequenceModel:
         histories: Histories,
         n_items: int,
         *,
+        content: npt.ArrayLike | None = None,
         validation: Histories | None = None,
         workdir: str | Path | None = None,
     ) -> SequenceModel:
@@ -150,6 +160,9 @@ class SequenceModel:
             Training users, dense item ids, oldest first.
         n_items
             Size of the catalogue, above every id.
+        content
+            float (n_items, width), what each item is, for example the embedding of its text. A linear projection of
+            it, learned, is added to the embedding of the id. ``None``: ids alone.
         validation
             Other users; the last event of each is predicted from those before it. Where that makes fewer than
             500 cases, several last events of each are. ``None`` holds out the last event of a seeded tenth of
@@ -166,7 +179,7 @@ class SequenceModel:
         Raises
         ------
         InputError
-            If no history has two events, or an id is not in the catalogue.
+            If no history has two events, an id is not in the catalogue, or content has another shape or holds NaN.
         StoredFileError
             If `workdir` cannot be written to.
         """
@@ -175,7 +188,8 @@ class SequenceModel:
             _check_items("validation", validation.items, n_items)
         if not (histories.lengths >= 2).any():
             raise InputError("histories hold no user with two events; there is no next item to learn from.")
-        made_from = self._made_from(histories, n_items, validation)
+        described = None if content is None else checked_content(content, n_items)
+        made_from = self._made_from(histories, n_items, described, validation)
         if validation is None:
             histories, cases = hold_out_cases(histories, self.seed)
         else:
@@ -183,7 +197,7 @@ class SequenceModel:
         counts = np.bincount(histories.items, minlength=n_items)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            network = self._build(n_items)
+            network = self._build(n_items, described)
         plan = Plan(
             epochs=self.epochs,
             patience=self.patience,
@@ -202,9 +216,8 @@ class SequenceModel:
             checkpoint=Checkpoint(workdir, made_from),
             description=f"training {self.kind}",
         )
-        with torch.no_grad():
-            network.item_embedding.weight.copy_(settled_embedding(network.item_embedding.weight, counts))
-        self._take(network, counts, progress)
+        unseen = UnseenItems.of(network.item_embedding, counts)
+        self._take(settled(network, counts), counts, progress, unseen)
         return self
 
     def user_embeddings(self, histories: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float32]:
@@ -284,30 +297,38 @@ class SequenceModel:
         scores[empty] = popularity[items[empty]]
         return scores
 
-    def grow(self, n_items: int) -> SequenceModel:
-        """Take in items that came after the fit; they score like items never seen in training.
+    def grow(self, n_items: int, *, content: npt.ArrayLike | None = None) -> SequenceModel:
+        """Take in items that came after the fit; they score as items never seen in training do.
 
         Parameters
         ----------
         n_items
             New size of the catalogue, not below the present one.
+        content
+            float (new items, width), of the new items, as the model was fitted with; ``None`` if it was fitted
+            without.
 
         Returns
         -------
         SequenceModel
             Itself.
+
+        Raises
+        ------
+        InputError
+            If `n_items` is below the present size, or content is missing, not wanted, or of another shape.
         """
         weights = self._network.state_dict()
-        if n_items < self.n_items_:
+        new = n_items - self.n_items_
+        if new < 0:
             raise InputError(f"n_items must be {self.n_items_} or more, got {n_items}.")
-        counts = np.concatenate([self.counts_, np.zeros(n_items - self.n_items_, np.int64)])
         old = weights["item_embedding.weight"]
-        weights["item_embedding.weight"] = settled_embedding(
-            torch.cat([old, old.new_zeros(n_items - self.n_items_, self.dimension)]), counts
-        )
+        weights["item_embedding.weight"] = torch.cat([old, self._unseen.rows(new, content).to(old.device)])
         network = self._build(n_items)
         network.load_state_dict(weights)
-        self._take(network, counts, Progress(self.epochs_, self.best_epoch_, self.validation_ndcg_))
+        counts = np.concatenate([self.counts_, np.zeros(new, np.int64)])
+        progress = Progress(self.epochs_, self.best_epoch_, self.validation_ndcg_)
+        self._take(network, counts, progress, self._unseen)
         return self
 
     def save(self, folder: str | Path) -> None:
@@ -327,7 +348,8 @@ class SequenceModel:
         }
 
         def write(path: Path) -> None:
-            save_file({**tensors, "counts": torch.from_numpy(self.counts_)}, path / _WEIGHTS)
+            counts = torch.from_numpy(self.counts_)
+            save_file({**tensors, **self._unseen.tensors(), "counts": counts}, path / _WEIGHTS)
             write_json(path / _PARAMETERS, about)
 
         write_artefact(folder, KIND, self.fingerprint_, write, {"n_items": self.n_items_})
@@ -347,10 +369,11 @@ class SequenceModel:
         model = cls(**{**about["parameters"], "device": device})
         tensors = load_file(folder / _WEIGHTS)
         counts = tensors.pop("counts").numpy()
+        unseen = UnseenItems.from_tensors(tensors)
         network = model._build(manifest["details"]["n_items"])
         network.load_state_dict(tensors)
         progress = Progress(about["epochs"], about["best_epoch"], tuple(about["validation_ndcg"]))
-        model._take(network, counts, progress)
+        model._take(network, counts, progress, unseen)
         return model
 
     @property
@@ -359,35 +382,48 @@ class SequenceModel:
             raise InputError("the sequence model is not fitted; call fit or SequenceModel.load first.")
         return self._fitted
 
-    def _take(self, network: Network, counts: npt.NDArray[np.int64], progress: Progress) -> None:
+    def _take(
+        self, network: Network, counts: npt.NDArray[np.int64], progress: Progress, unseen: UnseenItems
+    ) -> None:
         self._fitted = network.eval()
+        self._unseen = unseen
         self.epochs_, self.best_epoch_ = progress.epochs, progress.best_epoch
         self.validation_ndcg_ = progress.curve
         self.n_items_ = len(counts)
         self.counts_ = counts
         weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+        weights |= {name: value.numpy() for name, value in unseen.tensors().items()}
         self.fingerprint_ = fingerprint(self._shape(), weights, counts)
 
     def _shape(self) -> dict[str, Any]:
         """Give what the network is built from."""
         return {name: getattr(self, name) for name in NETWORK_PARAMETERS}
 
-    def _build(self, n_items: int) -> Network:
-        return build_network(n_items=n_items, **self._shape()).to(self.device)
+    def _build(self, n_items: int, content: npt.NDArray[np.float32] | None = None) -> Network:
+        described = None if content is None else torch.from_numpy(content).to(self.device)
+        embedding = ItemEmbedding(n_items, self.dimension, described, self.id_dropout)
+        shape = {name: value for name, value in self._shape().items() if name != "dimension"}
+        return build_network(item_embedding=embedding, **shape).to(self.device)
 
     def _decide_negatives(self, n_items: int) -> int | None:
         if self.negatives != "auto":
             return self.negatives
         return None if n_items <= FULL_SOFTMAX_LIMIT else SHARED_NEGATIVES
 
-    def _made_from(self, histories: Histories, n_items: int, validation: Histories | None) -> str:
+    def _made_from(
+        self,
+        histories: Histories,
+        n_items: int,
+        content: npt.NDArray[np.float32] | None,
+        validation: Histories | None,
+    ) -> str:
         given = None if validation is None else [validation.indptr, validation.items]
         parameters = {name: value for name, value in self.get_params().items() if name != "device"}
-        return fingerprint(parameters, n_items, histories.indptr, histories.items, given)
+        return fingerprint(parameters, n_items, histories.indptr, histories.items, content, given)
 
     def _checked(self, histories: Sequence[npt.ArrayLike]) -> Histories:
         flat = Histories.from_lists([np.asarray(history, np.int32) for history in histories])
-        _check_items("histories", flat.items, self._network.item_embedding.num_embeddings)
+        _check_items("histories", flat.items, len(self._network.item_embedding.weight))
         return flat
 
 

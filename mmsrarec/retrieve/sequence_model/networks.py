@@ -1,8 +1,8 @@
 """The two networks: causal self-attention with gated residuals (SASRec) and a gated recurrent unit (GRU4Rec).
 
-Both map item ids, shape (batch, length), to one hidden state a position that has seen that position and
-earlier ones only. Sequences are padded on the right, so no position ever sees padding and no mask is needed.
-Item embeddings are tied: the score of an item is the inner product of its embedding with the hidden state.
+Both map item embeddings, shape (batch, length, dimension), to one hidden state a position that has seen that
+position and earlier ones only. Sequences are padded on the right, so no position ever sees padding and no mask is
+needed. Item embeddings are tied: the score of an item is the inner product of its embedding with the hidden state.
 """
 
 from __future__ import annotations
@@ -11,10 +11,67 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["GRU4RecNetwork", "Network", "SASRecNetwork", "build_network"]
+__all__ = ["GRU4RecNetwork", "ItemEmbedding", "Network", "SASRecNetwork", "build_network"]
 
 # Small, so that training starts from scores that are nearly equal (loss near the logarithm of the catalogue).
 _EMBEDDING_DEVIATION = 0.02
+_SMALLEST_SCALE = 1e-12
+
+
+class ItemEmbedding(nn.Module):
+    """A vector for each item: one that is learned for its id, plus a projection of its content if there is any.
+
+    ``e(i) = id(i) + W · content(i)``. In training the first term of some lookups is dropped, so that the second
+    alone is a fair embedding: all there is for an item without events.
+
+    Parameters
+    ----------
+    n_items
+        Rows.
+    dimension
+        Width.
+    content
+        float (n_items, width), or ``None``. It is centred, and scaled to unit variance as a whole.
+    id_dropout
+        Share of lookups in training that see the content alone; without effect where there is none.
+    """
+
+    def __init__(
+        self, n_items: int, dimension: int, content: Tensor | None = None, id_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_items, dimension).normal_(std=_EMBEDDING_DEVIATION))
+        self.content: Tensor | None = None
+        self.id_dropout = id_dropout
+        if content is not None:
+            self.content_mean = content.mean(dim=0)
+            self.content_scale = (
+                (content - self.content_mean).square().mean().sqrt().clamp_min(_SMALLEST_SCALE)
+            )
+            self.content = (content - self.content_mean) / self.content_scale
+            self.projection = nn.Linear(content.shape[1], dimension, bias=False)
+            nn.init.normal_(self.projection.weight, std=_EMBEDDING_DEVIATION / content.shape[1] ** 0.5)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Map int64 items of any shape to their embeddings, that shape and `dimension`."""
+        by_id = F.embedding(items, self.weight)
+        if self.content is None:
+            return by_id
+        if self.training and self.id_dropout:
+            kept = torch.rand(*items.shape, 1, device=items.device) >= self.id_dropout
+            by_id = by_id * kept
+        return by_id + self.projection(self.content[items])
+
+    def table(self) -> Tensor:
+        """Return the embeddings of all items, (n_items, dimension), nothing dropped."""
+        return self.weight if self.content is None else self.weight + self.projection(self.content)
+
+    def replace(self, rows: Tensor) -> None:
+        """Take `rows`, (n_items, dimension), as the embeddings of all items; content is not looked at any more."""
+        self.weight = nn.Parameter(rows)
+        if self.content is not None:
+            self.content = None
+            del self.projection
 
 
 class SASRecNetwork(nn.Module):
@@ -22,10 +79,8 @@ class SASRecNetwork(nn.Module):
 
     Parameters
     ----------
-    n_items
-        Rows of the item embedding.
-    dimension
-        Width of embeddings and hidden states.
+    item_embedding
+        Of the catalogue.
     layers
         Number of :class:`GatedLayer`.
     heads
@@ -37,21 +92,21 @@ class SASRecNetwork(nn.Module):
     """
 
     def __init__(
-        self, n_items: int, *, dimension: int, layers: int, heads: int, max_length: int, dropout: float
+        self, item_embedding: ItemEmbedding, *, layers: int, heads: int, max_length: int, dropout: float
     ) -> None:
         super().__init__()
-        self.item_embedding = nn.Embedding(n_items, dimension)
+        dimension = item_embedding.weight.shape[1]
+        self.item_embedding = item_embedding
         self.position_embedding = nn.Embedding(max_length, dimension)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(GatedLayer(dimension, heads, dropout) for _ in range(layers))
         self.final_norm = nn.LayerNorm(dimension)
-        nn.init.normal_(self.item_embedding.weight, std=_EMBEDDING_DEVIATION)
         nn.init.normal_(self.position_embedding.weight, std=_EMBEDDING_DEVIATION)
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Map int64 items (batch, length) to hidden states (batch, length, dimension)."""
-        positions = torch.arange(items.shape[1], device=items.device)
-        hidden = self.dropout(self.item_embedding(items) + self.position_embedding(positions))
+    def forward(self, embedded: Tensor) -> Tensor:
+        """Map item embeddings to hidden states, both (batch, length, dimension)."""
+        positions = torch.arange(embedded.shape[1], device=embedded.device)
+        hidden = self.dropout(embedded + self.position_embedding(positions))
         for layer in self.layers:
             hidden = layer(hidden)
         return self.final_norm(hidden)
@@ -65,7 +120,9 @@ class GatedLayer(nn.Module):
 
     Parameters
     ----------
-    dimension, heads, dropout
+    dimension
+        Width of the stream, a multiple of `heads`.
+    heads, dropout
         As in :class:`SASRecNetwork`.
     """
 
@@ -107,24 +164,24 @@ class GRU4RecNetwork(nn.Module):
 
     Parameters
     ----------
-    n_items, dimension, layers, dropout
+    item_embedding, layers, dropout
         As in :class:`SASRecNetwork`.
     """
 
-    def __init__(self, n_items: int, *, dimension: int, layers: int, dropout: float) -> None:
+    def __init__(self, item_embedding: ItemEmbedding, *, layers: int, dropout: float) -> None:
         super().__init__()
-        self.item_embedding = nn.Embedding(n_items, dimension)
+        dimension = item_embedding.weight.shape[1]
+        self.item_embedding = item_embedding
         self.dropout = nn.Dropout(dropout)
         self.recurrence = nn.GRU(
             dimension, dimension, num_layers=layers, dropout=dropout if layers > 1 else 0.0, batch_first=True
         )
         self.output = nn.Linear(dimension, dimension)
         self.final_norm = nn.LayerNorm(dimension)
-        nn.init.normal_(self.item_embedding.weight, std=_EMBEDDING_DEVIATION)
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Map int64 items (batch, length) to hidden states (batch, length, dimension)."""
-        hidden, _ = self.recurrence(self.dropout(self.item_embedding(items)))
+    def forward(self, embedded: Tensor) -> Tensor:
+        """Map item embeddings to hidden states, both (batch, length, dimension)."""
+        hidden, _ = self.recurrence(self.dropout(embedded))
         return self.final_norm(self.output(self.dropout(hidden)))
 
 
@@ -132,7 +189,7 @@ Network = SASRecNetwork | GRU4RecNetwork
 
 
 def build_network(
-    kind: str, n_items: int, *, dimension: int, layers: int, heads: int, max_length: int, dropout: float
+    kind: str, item_embedding: ItemEmbedding, *, layers: int, heads: int, max_length: int, dropout: float
 ) -> Network:
     """Build a network with fresh weights from the current random state.
 
@@ -140,11 +197,9 @@ def build_network(
     ----------
     kind
         ``"sasrec"`` or ``"gru4rec"``; the latter has no heads and no positions.
-    n_items, dimension, layers, heads, max_length, dropout
+    item_embedding, layers, heads, max_length, dropout
         As in :class:`SASRecNetwork`.
     """
     if kind == "gru4rec":
-        return GRU4RecNetwork(n_items, dimension=dimension, layers=layers, dropout=dropout)
-    return SASRecNetwork(
-        n_items, dimension=dimension, layers=layers, heads=heads, max_length=max_length, dropout=dropout
-    )
+        return GRU4RecNetwork(item_embedding, layers=layers, dropout=dropout)
+    return SASRecNetwork(item_embedding, layers=layers, heads=heads, max_length=max_length, dropout=dropout)

@@ -16,6 +16,7 @@ NETWORK_PARAMETERS = ("kind", "dimension", "layers", "heads", "max_length", "dro
 PARAMETERS = (
     *NETWORK_PARAMETERS,
     "negatives",
+    "id_dropout",
     "epochs",
     "patience",
     "batch_events",
@@ -58,8 +59,9 @@ def check_parameters(given: dict[str, Any]) -> None:
         raise InputError(
             f"dimension must be a multiple of heads, got {given['dimension']} with heads={given['heads']}."
         )
-    if not 0 <= given["dropout"] < 1:
-        raise InputError(f"dropout must be 0 or more and below 1, got {given['dropout']!r}.")
+    for name in ("dropout", "id_dropout"):
+        if not 0 <= given[name] < 1:
+            raise InputError(f"{name} must be 0 or more and below 1, got {given[name]!r}.")
     if not given["learning_rate"] > 0:
         raise InputError(f"learning_rate must be above 0, got {given['learning_rate']!r}.")
     negatives = given["negatives"]

@@ -1,4 +1,4 @@
-"""The training loop: softmax over items at every position, early stopping, a checkpoint after each epoch.
+"""The training loop: softmax over items at every position, a learning rate that falls to zero, averaged weights.
 
 All randomness of an epoch is derived from the seed and the epoch's number, so a run that was killed and goes on
 from its checkpoint ends with the weights of an undisturbed one.
@@ -6,6 +6,7 @@ from its checkpoint ends with the weights of an undisturbed one.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,16 +20,17 @@ from mmsrarec.progress import Ticker, logger, ticker
 from mmsrarec.retrieve.sequence_model.checkpoint import Checkpoint, Progress
 from mmsrarec.retrieve.sequence_model.encoding import encode_last
 from mmsrarec.retrieve.sequence_model.networks import Network
+from mmsrarec.retrieve.sequence_model.unseen import UnseenItems
 from mmsrarec.retrieve.sequence_model.validation import Cases
-from mmsrarec.retrieve.sequence_model.windows import padded, training_windows
+from mmsrarec.retrieve.sequence_model.windows import Windows, padded, training_windows
 
-__all__ = ["Plan", "next_item_loss", "settled_embedding", "train", "validation_ndcg"]
+__all__ = ["Plan", "next_item_loss", "settled", "train", "validation_ndcg"]
 
 NDCG_CUTOFF = 10
 _SCORED_AT_ONCE = 256
-_RAREST_SHARE = 0.1
 _SAME_ITEM = -1e9
 _FEWEST_STEPS = 16
+_EPOCHS_AVERAGED = 2
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Plan:
     seed: int
 
 
-def next_item_loss(hidden: Tensor, targets: Tensor, embedding: Tensor, negatives: Tensor | None) -> Tensor:
-    """Mean cross-entropy of the next item, over all items or over the target and shared negatives.
+def next_item_loss(hidden: Tensor, positives: Tensor, negatives: Tensor, same: Tensor) -> Tensor:
+    """Mean cross-entropy of the next item over itself and negatives that all positions share.
 
     With negatives drawn uniformly, the loss is least where the scores equal log P(item | history) up to a
     constant, as with the full softmax, so no correction for the sampling is due. One draw serves all positions
@@ -54,63 +56,57 @@ def next_item_loss(hidden: Tensor, targets: Tensor, embedding: Tensor, negatives
     ----------
     hidden
         float (positions, dimension).
-    targets
-        int64 (positions,).
-    embedding
-        float (items, dimension).
+    positives
+        float (positions, dimension), embedding of each position's next item.
     negatives
-        int64 (negatives,), or ``None`` for the full softmax. A negative that is a position's own target
-        does not count there.
+        float (negatives, dimension).
+    same
+        bool (positions, negatives), whether a negative is the position's own next item; it does not count there.
 
     Returns
     -------
     torch.Tensor
         Scalar.
     """
-    if negatives is None:
-        return F.cross_entropy(hidden @ embedding.T, targets)
-    # One lookup, because each one costs a gradient of the whole table.
-    rows = F.embedding(torch.cat([targets, negatives]), embedding)
-    positive = (hidden * rows[: len(targets)]).sum(dim=-1)  # (positions,)
-    scores = hidden @ rows[len(targets) :].T  # (positions, negatives)
-    scores = scores.masked_fill(targets[:, None] == negatives, _SAME_ITEM)
+    positive = (hidden * positives).sum(dim=-1)  # (positions,)
+    scores = (hidden @ negatives.T).masked_fill(same, _SAME_ITEM)  # (positions, negatives)
     return (torch.logsumexp(torch.cat([positive[:, None], scores], dim=1), dim=1) - positive).mean()
 
 
-def settled_embedding(embedding: Tensor, counts: npt.NDArray[np.int64]) -> Tensor:
-    """Give items never seen in training the mean embedding of the rarest tenth of those seen.
+def settled(network: Network, counts: npt.NDArray[np.int64]) -> Network:
+    """Return a copy for use: items without events get their embedding, and content is added in once for all."""
+    learned = network.item_embedding
+    plain = _copy(network)
+    with torch.no_grad():
+        rows = learned.table().clone()
+        unseen = torch.from_numpy(counts == 0).to(rows.device)
+        if unseen.any():
+            by_id = UnseenItems.of(learned, counts).id.to(rows.device)
+            rows[unseen] += by_id - learned.weight[unseen]
+        plain.item_embedding.replace(rows)
+    return plain.eval()
+
+
+def validation_ndcg(network: Network, cases: Cases, max_length: int) -> float:
+    """Mean NDCG@10 of the positives over all items, those of the history left out; ties share their ranks.
 
     Parameters
     ----------
-    embedding
-        float (items, dimension).
-    counts
-        int64 (items,), events of each item in training.
-
-    Returns
-    -------
-    torch.Tensor
-        A copy, same shape.
+    network
+        From :func:`settled`.
+    cases
+        One or more.
+    max_length
+        Longest window.
     """
-    seen = counts > 0
-    rarest = seen & (counts <= np.quantile(counts[seen], _RAREST_SHARE))
-    settled = embedding.detach().clone()
-    settled[torch.from_numpy(~seen)] = settled[torch.from_numpy(rarest)].mean(dim=0)
-    return settled
-
-
-def validation_ndcg(network: Network, counts: npt.NDArray[np.int64], cases: Cases, max_length: int) -> float:
-    """Mean NDCG@10 of the positives over all items, those of the history left out; ties share their ranks."""
-    device = network.item_embedding.weight.device
-    embedding = settled_embedding(network.item_embedding.weight, counts)
+    embedding = network.item_embedding.weight.detach()
     gain = 0.0
     for first in range(0, len(cases), _SCORED_AT_ONCE):
         histories = cases.histories[first : first + _SCORED_AT_ONCE]
-        positives = (
-            torch.from_numpy(cases.positives[first : first + _SCORED_AT_ONCE]).long().to(device)[:, None]
-        )
+        positives = torch.from_numpy(cases.positives[first : first + _SCORED_AT_ONCE]).long()
+        positives = positives.to(embedding.device)[:, None]
         hidden = encode_last(network, Histories.from_lists(histories), max_length)
-        scores = torch.from_numpy(hidden).to(device) @ embedding.T  # (cases, items)
+        scores = torch.from_numpy(hidden).to(embedding.device) @ embedding.T  # (cases, items)
         wanted = scores.gather(1, positives)
         rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
         scores[torch.from_numpy(rows), torch.from_numpy(np.concatenate(histories)).long()] = -torch.inf
@@ -131,7 +127,10 @@ def train(
     checkpoint: Checkpoint,
     description: str,
 ) -> Progress:
-    """Train until validation stops getting better; `network` ends with its best weights.
+    """Train until validation stops getting better; `network` ends with the best averaged weights.
+
+    The learning rate falls linearly to zero over all epochs. Validated and kept is an exponential average of the
+    weights over about the last two epochs: it ranks better than the weights themselves at every epoch.
 
     Parameters
     ----------
@@ -160,60 +159,89 @@ def train(
     targets = int(np.maximum(histories.lengths - 1, 0).sum())
     # Small data in large batches would give too few steps an epoch to learn from.
     plan = replace(plan, batch_events=min(plan.batch_events, -(-targets // _FEWEST_STEPS)))
+    average = _copy(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
-    progress, best = checkpoint.read(network, optimizer)
+    progress, best = checkpoint.read(network, average, optimizer)
+    run = _Run(network, average, optimizer, histories, np.flatnonzero(counts), plan, max_length)
     with ticker(description, total=(plan.epochs - progress.epochs) * targets) as shown:
         while progress.epochs < plan.epochs and not progress.is_stopped(plan.patience):
-            loss = _train_epoch(
-                network, optimizer, histories, counts, plan, progress.epochs, max_length, shown
-            )
-            network.eval()
-            ndcg = validation_ndcg(network, counts, cases, max_length) if len(cases) else None
+            loss = run.epoch(progress.epochs, shown)
+            ndcg = validation_ndcg(settled(average, counts), cases, max_length) if len(cases) else None
             progress = progress.after_epoch(ndcg)
             logger.info(
                 "%s: epoch %d, loss %.4f, validation NDCG@%d %s",
                 description, progress.epochs, loss, NDCG_CUTOFF, "none" if ndcg is None else f"{ndcg:.4f}",
             )  # fmt: skip
             if progress.best_epoch == progress.epochs:
-                best = {name: value.detach().clone() for name, value in network.state_dict().items()}
-            checkpoint.write(network, optimizer, progress, best)
+                best = {name: value.detach().clone() for name, value in average.state_dict().items()}
+            checkpoint.write(network, average, optimizer, progress, best)
     network.load_state_dict(best)
     network.eval()
     return progress
 
 
-def _train_epoch(
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    histories: Histories,
-    counts: npt.NDArray[np.int64],
-    plan: Plan,
-    epoch: int,
-    max_length: int,
-    shown: Ticker,
-) -> float:
-    device = network.item_embedding.weight.device
-    generator = np.random.default_rng([plan.seed, epoch])
-    seen = np.flatnonzero(counts)
-    windows = training_windows(histories.indptr, max_length, generator)
-    network.train()
-    total, targets_done = 0.0, 0
-    # Dropout draws from torch's global state, which is given back as it was.
-    with torch.random.fork_rng():
-        torch.manual_seed(int(generator.integers(2**63)))
-        for batch in windows.batches(plan.batch_events, generator):
-            inputs, filled = padded(histories.items, batch)
-            following, _ = padded(histories.items, batch, shift=1)
-            targets = torch.from_numpy(following[filled]).to(device)
-            negatives = None
-            if plan.negatives is not None:
-                negatives = torch.from_numpy(generator.choice(seen, plan.negatives)).to(device)
-            hidden = network(torch.from_numpy(inputs).to(device))[torch.from_numpy(filled).to(device)]
-            loss = next_item_loss(hidden, targets, network.item_embedding.weight, negatives)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(targets)
-            targets_done += len(targets)
-            shown.advance(len(targets), f"epoch {epoch + 1}, loss {total / targets_done:.2f}")
-    return total / max(targets_done, 1)
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from epoch to epoch; `seen` are the items that negatives are drawn from."""
+
+    network: Network
+    average: Network
+    optimizer: torch.optim.Optimizer
+    histories: Histories
+    seen: npt.NDArray[np.int64]
+    plan: Plan
+    max_length: int
+
+    def epoch(self, number: int, shown: Ticker) -> float:
+        """Pass over the data once; return the mean loss of a target."""
+        generator = np.random.default_rng([self.plan.seed, number])
+        windows = training_windows(self.histories.indptr, self.max_length, generator)
+        batches = windows.batches(self.plan.batch_events, generator)
+        self.network.train()
+        total, done = 0.0, 0
+        # Dropout draws from torch's global state, which is given back as it was.
+        with torch.random.fork_rng():
+            torch.manual_seed(int(generator.integers(2**63)))
+            for step, batch in enumerate(batches):
+                passed = (number + step / len(batches)) / self.plan.epochs
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.plan.learning_rate * (1 - passed)
+                loss, targets = self._loss(batch, generator)
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                self.optimizer.step()
+                self._follow(number * len(batches) + step, _EPOCHS_AVERAGED * len(batches))
+                total += loss.item() * targets
+                done += targets
+                shown.advance(targets, f"epoch {number + 1}, loss {total / done:.2f}")
+        return total / max(done, 1)
+
+    def _loss(self, batch: Windows, generator: np.random.Generator) -> tuple[Tensor, int]:
+        """Return the mean loss of a batch and its number of targets."""
+        embedding = self.network.item_embedding
+        device = embedding.weight.device
+        inputs, filled = padded(self.histories.items, batch)
+        following, _ = padded(self.histories.items, batch, shift=1)
+        items, targets = torch.from_numpy(inputs).to(device), torch.from_numpy(following[filled]).to(device)
+        positions = torch.from_numpy(filled).to(device)
+        if self.plan.negatives is None:
+            hidden = self.network(embedding(items))[positions]
+            return F.cross_entropy(hidden @ embedding.table().T, targets), len(targets)
+        negatives = torch.from_numpy(generator.choice(self.seen, self.plan.negatives)).to(device)
+        # One lookup, because each one costs a gradient of the whole table.
+        rows = embedding(torch.cat([items.ravel(), targets, negatives]))
+        embedded, positive, negative = rows.split([items.numel(), len(targets), len(negatives)])
+        hidden = self.network(embedded.view(*items.shape, -1))[positions]
+        return next_item_loss(hidden, positive, negative, targets[:, None] == negatives), len(targets)
+
+    @torch.no_grad()
+    def _follow(self, step: int, horizon: int) -> None:
+        """Move the average towards the weights; over the first steps it is nearly their plain mean."""
+        share = max(1 / horizon, 9 / (10 + step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), share)
+
+
+def _copy(network: Network) -> Network:
+    """Copy weights but not the content, which never changes and may be large."""
+    content = network.item_embedding.content
+    return copy.deepcopy(network, {} if content is None else {id(content): content})
