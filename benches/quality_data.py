@@ -1,0 +1,100 @@
+"""The two sets that quality is measured on, split once: M (microlens-50k) and P (movielens-posters)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmsrarec import Dataset
+from mmsrarec.backbone import SentenceEncoder
+from mmsrarec.data import Histories
+from mmsrarec.evaluate import EvaluationCases
+from mmsrarec.storage import fingerprint
+
+__all__ = ["SETS", "Split", "item_vectors", "load_split"]
+
+SETS = {"M": "microlens-50k", "P": "movielens-posters"}
+SPLIT_SEED = 0
+_FEWEST_EVENTS = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who is learned from and who is asked.
+
+    Attributes
+    ----------
+    name
+        ``"M"`` or ``"P"``.
+    train
+        Events that models learn from.
+    validation
+        Histories whose last event models are chosen and blends fitted by. On M other users; on P the training
+        users with one event more.
+    test
+        One case a test user. On M other users; on P each user's last event, two after those of `train`.
+    dataset
+        All of it, for its items.
+    """
+
+    name: str
+    train: Histories
+    validation: Histories
+    test: EvaluationCases
+    dataset: Dataset
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue."""
+        return self.dataset.n_items
+
+    def export(self, path: Path) -> None:
+        """Write what a peer in another environment needs, as arrays without pickle."""
+        histories = Histories.from_lists(list(self.test.histories))
+        with path.open("wb") as file:
+            np.savez(
+                file,
+                n_items=self.n_items,
+                train_indptr=self.train.indptr,
+                train_items=self.train.items,
+                validation_indptr=self.validation.indptr,
+                validation_items=self.validation.items,
+                test_indptr=histories.indptr,
+                test_items=histories.items,
+                positives=self.test.positives,
+                uniform=self.test.negatives["uniform"],
+                popularity=self.test.negatives["popularity"],
+            )
+
+
+def load_split(name: str, data: Path) -> Split:
+    """Read one of the sets below the folder `data` and split it, always alike."""
+    folder = data / SETS[name]
+    if name == "M":
+        dataset = Dataset.from_csv(folder / "interactions.csv.gz", folder / "items.csv.gz")
+        train, validation, test = (
+            part.histories() for part in dataset.split(by="user", ratios=(8, 1, 1), seed=SPLIT_SEED)
+        )
+    else:
+        dataset = Dataset.from_csv(
+            folder / "interactions.csv", folder / "items.csv", images=folder / "images"
+        ).k_core(_FEWEST_EVENTS, items=False)
+        test = dataset.histories()
+        validation = dataset.hold_out_last()[0].histories()
+        train = dataset.hold_out_last(2)[0].histories()
+    popularity = np.bincount(train.items, minlength=dataset.n_items)
+    cases = EvaluationCases.from_dataset(test, popularity=popularity, seed=SPLIT_SEED)
+    return Split(name, train, validation, cases, dataset)
+
+
+def item_vectors(split: Split) -> np.ndarray:
+    """Embed the text of each item by the sentence encoder, once; kept in ``build/``."""
+    texts = [split.dataset.item_content(item).text for item in range(split.n_items)]
+    encoder = SentenceEncoder.load("embedded")
+    path = Path("build") / f"vectors-{split.name}-{fingerprint(encoder.fingerprint, texts)[:16]}.npy"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, encoder.encode(texts, progress=f"embedding the items of {split.name}"))
+    return np.load(path, allow_pickle=False)
