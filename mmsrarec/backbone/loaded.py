@@ -53,7 +53,7 @@ class LoadedModel:
         self.features: RecentlyUsed[torch.Tensor] = RecentlyUsed(FEATURE_BYTES, lambda kept: kept.nbytes)
         self._adapters = AdapterSet(model)
         self._fingerprints: dict[int, str] = {}
-        self._warned_of_pictures = False
+        self._warned: set[str] = set()
 
     @property
     def model(self) -> PreTrainedModel | PeftModel:
@@ -150,11 +150,14 @@ class LoadedModel:
         """Drop pictures if the model is text-only, with one warning a backbone; else return `prompt` unchanged."""
         if self.has_images or not prompt.pictures:
             return prompt
-        if not self._warned_of_pictures:
-            self._warned_of_pictures = True
-            warnings.warn(
-                f"backbone {self.name!r} reads text only; pictures are left out. Choose an image-text-to-text "
-                "model to use them, or build prompts without pictures to silence this.",
-                stacklevel=4,
-            )
+        self.warn_once(
+            f"backbone {self.name!r} reads text only; pictures are left out. Choose an image-text-to-text "
+            "model to use them, or build prompts without pictures to silence this."
+        )
         return Prompt((prompt.text,), prompt.system)
+
+    def warn_once(self, message: str) -> None:
+        """Give a warning the first time that it is asked for."""
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(message, stacklevel=5)

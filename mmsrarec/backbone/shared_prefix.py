@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from mmsrarec.backbone import prefix_attention
 from mmsrarec.backbone.batching import length_sorted_batches
@@ -26,7 +26,7 @@ from mmsrarec.progress import logger
 if TYPE_CHECKING:
     from mmsrarec.backbone.backbone import Backbone
 
-__all__ = ["PrefixGroup", "can_share", "common_prefix", "group_by_prefix", "last_states"]
+__all__ = ["PrefixGroup", "common_prefix", "group_by_prefix", "last_states", "why_not_shared"]
 
 SHORTEST_PREFIX = 16
 
@@ -98,19 +98,44 @@ def group_by_prefix(encoded: Sequence[Encoded]) -> list[PrefixGroup]:
     return groups
 
 
-def can_share(backbone: Backbone) -> bool:
-    """Whether the model's cache can be expanded: full attention in every layer, positions given from outside.
+def why_not_shared(backbone: Backbone) -> str | None:
+    """Say why a prefix cannot be run once and shared; ``None`` if it can.
 
-    Sliding-window, recurrent and hybrid models keep less than the whole prefix, and a family whose pictures this
-    room does not place itself cannot be cut; these are run whole.
+    Sharing needs the whole prefix in the cache, hence full attention in every layer, and positions given from
+    outside. Sliding-window, recurrent and hybrid models keep less of it, and a family whose pictures this room
+    does not place itself cannot be cut.
+
+    Examples
+    --------
+    >>> from mmsrarec.backbone import Backbone
+    >>> from mmsrarec.testing import tiny_llama
+    >>> why_not_shared(Backbone.load(tiny_llama())) is None
+    True
     """
     if backbone.family is None and backbone.has_images:
-        return False
+        return f"the places of pictures in model type {backbone.hf.config.model_type!r} are not known"
     if getattr(backbone.hf, "_is_stateful", False):
-        return False
+        return "its layers keep a running state in place of a cache"
     if "position_ids" not in inspect.signature(backbone.inner.forward).parameters:
-        return False
-    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=backbone.hf.config).layers)
+        return "its positions cannot be given from outside"
+    kinds = {type(layer) for layer in DynamicCache(config=backbone.hf.config).layers} - {DynamicLayer}
+    if any(issubclass(kind, DynamicSlidingWindowLayer) for kind in kinds):
+        return "some of its layers attend to a sliding window and forget the beginning"
+    return "some of its layers keep no full cache" if kinds else None
+
+
+def _may_share(backbone: Backbone, groups: Sequence[PrefixGroup]) -> bool:
+    """Whether the groups' prefixes can be shared; warns once a backbone if they could be but for the model."""
+    reason = why_not_shared(backbone)
+    if reason is None:
+        return True
+    if any(len(group.members) > 1 for group in groups):
+        backbone.warn_once(
+            f"backbone {backbone.name!r} cannot run what prompts share only once, since {reason}; every prompt is "
+            "run whole, with the same result in several times the time. Choose a model with full attention in "
+            "every layer, or pass share_prefix=False to silence this."
+        )
+    return False
 
 
 def last_states(
@@ -151,7 +176,9 @@ def last_states(
             results[member] = row
         advance(len(members))
 
-    groups = group_by_prefix(encoded) if share_prefix and can_share(backbone) else []
+    groups = group_by_prefix(encoded) if share_prefix else []
+    if not _may_share(backbone, groups):
+        groups = []
     shared = [group for group in groups if len(group.members) > 1]
     covered = {member for group in shared for member in group.members}
     alone = [index for index in range(len(encoded)) if index not in covered]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from transformers import (
     GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -68,10 +72,19 @@ ARCHITECTURES = {
     "gemma2": (Gemma2ForCausalLM, Gemma2Config(**TEXT, sliding_window=8, final_logit_softcapping=2.0)),
     "mistral": (MistralForCausalLM, MistralConfig(**TEXT, sliding_window=8)),
     "granite": (GraniteForCausalLM, GraniteConfig(**TEXT, logits_scaling=3.0)),
+    # A hybrid: short convolutions with a running state beside attention.
+    "lfm2": (
+        Lfm2ForCausalLM,
+        Lfm2Config(**TEXT, layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False),
+    ),
     "tied": (LlamaForCausalLM, LlamaConfig(**TEXT, tie_word_embeddings=True)),
 }
 
 
+FORGETFUL = {"gemma2": "sliding window", "mistral": "sliding window", "lfm2": "no full cache"}
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot run what prompts share")
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("share_prefix", [True, False])
 def test_architectures_score_as_their_own_logits_say(name: str, share_prefix: bool) -> None:
@@ -80,6 +93,21 @@ def test_architectures_score_as_their_own_logits_say(name: str, share_prefix: bo
     np.testing.assert_allclose(ours, own_scores(backbone, PROMPTS), rtol=0, atol=1e-5)
     assert ours.dtype == np.float32
     assert len(set(ours.round(6))) > 3
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_cache_that_forgets_the_prefix_is_refused_with_one_warning(name: str) -> None:
+    backbone = made(*ARCHITECTURES[name])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        backbone.first_token_probability(PROMPTS, share_prefix=False)
+        backbone.first_token_probability(PROMPTS[:1])
+        assert not caught
+        backbone.first_token_probability(PROMPTS)
+        backbone.first_token_probability(PROMPTS)
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == (name in FORGETFUL)
+    assert all(FORGETFUL[name] in message for message in told)
 
 
 def test_an_output_layer_with_a_bias() -> None:

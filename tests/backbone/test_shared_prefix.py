@@ -9,7 +9,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mmsrarec.backbone import Backbone, Encoded, Prompt, prefix_attention, shared_prefix
 from mmsrarec.backbone.prefix_attention import branch_attention
-from mmsrarec.backbone.shared_prefix import PrefixGroup, can_share, common_prefix, group_by_prefix
+from mmsrarec.backbone.shared_prefix import PrefixGroup, common_prefix, group_by_prefix, why_not_shared
 from mmsrarec.testing import TinyPicture
 
 RED, GREEN, BLUE = (TinyPicture(colour) for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200)))
@@ -102,7 +102,7 @@ def test_scores_and_states_are_those_of_one_by_one(
     else:  # as on a GPU, where the cache of a prefix is repeated for its branches
         monkeypatch.setattr(prefix_attention, "is_available", lambda backbone: False)
     prompts = [Prompt(content, system="be brief") for content in CONTENTS[case]]
-    assert can_share(backbone)
+    assert why_not_shared(backbone) is None
     assert any(len(group.members) > 1 for group in group_by_prefix(backbone.encode(prompts)))
     alone = np.concatenate([backbone.first_token_probability([prompt]) for prompt in prompts])
     states = np.concatenate([backbone.hidden_states([prompt]) for prompt in prompts])
