@@ -100,7 +100,9 @@ def view(catalogue: Dataset) -> ItemView:
 
 
 @pytest.fixture(scope="session")
-def builder(view: ItemView, similar_users: SimilarUsers) -> ContextBuilder:
-    from mmsrarec.retrieve import ContextBuilder
+def builder(view: ItemView, similar_users: SimilarUsers, paths: CoInteraction) -> ContextBuilder:
+    from mmsrarec.retrieve import ContextBuilder, PathFinder
 
-    return ContextBuilder(view, similar_users, count_tokens=lambda text: len(text.split()))
+    return ContextBuilder(
+        view, similar_users, count_tokens=lambda text: len(text.split()), paths=PathFinder(paths)
+    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmsrarec.backbone import Backbone
-from mmsrarec.retrieve import ItemView, UserContext
+from mmsrarec.retrieve import ItemView, PathEvidence, UserContext
 from mmsrarec.tune import yes_no_prompt
 
 __all__ = ["MLLMRanker"]
@@ -35,6 +35,7 @@ class MLLMRanker:
         self,
         contexts: Sequence[UserContext],
         candidates: Sequence[np.ndarray],
+        evidence: Sequence[Sequence[PathEvidence]] | None = None,
         *,
         progress: str | None = None,
     ) -> list[np.ndarray]:
@@ -46,6 +47,8 @@ class MLLMRanker:
             One a user.
         candidates
             Dense item ids of each user's candidates; any number, none included.
+        evidence
+            Paths to each candidate, aligned with `candidates`; ``None`` tells of none.
         progress
             Description to show while scoring; ``None`` shows nothing.
 
@@ -54,10 +57,12 @@ class MLLMRanker:
         list of numpy.ndarray
             float32 probabilities in [0, 1], aligned with `candidates` (MMSRARec, stage 3).
         """
+        if evidence is None:
+            evidence = [[PathEvidence()] * len(items) for items in candidates]
         prompts = [
-            yes_no_prompt(context, self.view, int(item))
-            for context, items in zip(contexts, candidates, strict=True)
-            for item in items
+            yes_no_prompt(context, self.view, int(item), paths)
+            for context, items, known in zip(contexts, candidates, evidence, strict=True)
+            for item, paths in zip(items, known, strict=True)
         ]
         with self.backbone.adapter(self.adapter):
             flat = self.backbone.first_token_probability(prompts, progress=progress)

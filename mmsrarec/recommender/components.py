@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmsrarec.backbone import Backbone, count_tokens, cut_text
-from mmsrarec.data import Dataset, ItemContent
+from mmsrarec.data import Dataset, Histories, ItemContent
 from mmsrarec.rank import BlendRanker, CandidateSource, FeatureBuilder, MLLMRanker
 from mmsrarec.recommender.engine import Engine
 from mmsrarec.recommender.known_users import KnownUsers
@@ -16,6 +16,7 @@ from mmsrarec.retrieve import (
     ContextBuilder,
     ItemView,
     KeywordSearch,
+    PathFinder,
     SequenceModel,
     SimilarUsers,
 )
@@ -36,6 +37,8 @@ class Retrieval:
         One entry an item, by dense id.
     sequence_model, similar_users
         Fitted on training users.
+    paths
+        Co-interaction of training users.
     builder
         Builds contexts from histories.
     """
@@ -44,6 +47,7 @@ class Retrieval:
     keywords: list[tuple[str, ...]]
     sequence_model: SequenceModel
     similar_users: SimilarUsers
+    paths: CoInteraction
     builder: ContextBuilder
 
     @classmethod
@@ -54,12 +58,14 @@ class Retrieval:
         keywords: list[tuple[str, ...]],
         sequence_model: SequenceModel,
         similar_users: SimilarUsers,
+        taken: Histories,
         *,
         history: int,
         neighbours: int,
     ) -> Retrieval:
-        """Join the parts with the backbone's tokenizer, which counts and cuts the texts."""
+        """Join the parts with what training users took, and with the tokenizer that counts and cuts the texts."""
         tokenizer = backbone.tokenizer
+        paths = CoInteraction.from_arrays(taken.indptr, taken.items, len(contents))
         view = ItemView(contents, keywords, lambda text, tokens: cut_text(text, tokenizer, tokens))
         builder = ContextBuilder(
             view,
@@ -67,8 +73,9 @@ class Retrieval:
             history=history,
             neighbours=neighbours,
             count_tokens=lambda text: count_tokens(text, tokenizer),
+            paths=PathFinder(paths),
         )
-        return cls(contents, keywords, sequence_model, similar_users, builder)
+        return cls(contents, keywords, sequence_model, similar_users, paths, builder)
 
     @property
     def view(self) -> ItemView:
@@ -111,12 +118,8 @@ class Components:
 def join(parts: Components, *, candidates: int) -> Engine:
     """Join fitted parts into what scores."""
     retrieval = parts.retrieval
-    took = parts.users.training_histories()
     source = CandidateSource(
-        KeywordSearch(retrieval.keywords),
-        retrieval.keywords,
-        CoInteraction.from_arrays(took.indptr, took.items, parts.catalogue.n_items),
-        budget=candidates,
+        KeywordSearch(retrieval.keywords), retrieval.keywords, retrieval.paths, budget=candidates
     )
     return Engine(
         sequence_model=retrieval.sequence_model,

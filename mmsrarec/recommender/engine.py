@@ -12,6 +12,8 @@ from mmsrarec.retrieve import ContextBuilder, SequenceModel, UserContext
 
 __all__ = ["Engine", "Ranked"]
 
+_USERS_AT_ONCE = 256
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -70,7 +72,8 @@ class Engine:
     ) -> list[np.ndarray]:
         """Return the paper's p(yes) of each candidate, float32, one array a user."""
         contexts = self.builder.build(histories, exclude_users=exclude_users)
-        return self.ranker.probability(contexts, candidates, progress=progress)
+        evidence = self.builder.evidence(histories, candidates, exclude_users=exclude_users)
+        return self.ranker.probability(contexts, candidates, evidence, progress=progress)
 
     def rank(
         self,
@@ -140,6 +143,23 @@ class Engine:
         ]
         return self._rank(histories, contexts, candidates, sequence_scores, exclude_users, progress)
 
+    def candidates(
+        self, histories: Sequence[np.ndarray], contexts: Sequence[UserContext], exclude_users: np.ndarray
+    ) -> list[np.ndarray]:
+        """Return what the whole catalogue would be narrowed down to, one int64 array a user."""
+        everything = np.ones(self.n_items, bool)
+        found = []
+        for first in range(0, len(histories), _USERS_AT_ONCE):
+            part = slice(first, first + _USERS_AT_ONCE)
+            scores = self.sequence_model.scores(histories[part])
+            for history, context, row, user in zip(
+                histories[part], contexts[part], scores, exclude_users[part], strict=True
+            ):
+                found.append(
+                    self.source.candidates(history, context, row, everything, exclude_user=int(user))
+                )
+        return found
+
     def features(
         self,
         histories: Sequence[np.ndarray],
@@ -151,7 +171,8 @@ class Engine:
         progress: str | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return p(yes) and the blend's features of each candidate, one pair of arrays a user."""
-        probabilities = self.ranker.probability(contexts, candidates, progress=progress)
+        evidence = self.builder.evidence(histories, candidates, exclude_users=exclude_users)
+        probabilities = self.ranker.probability(contexts, candidates, evidence, progress=progress)
         matrices = self.feature_builder.build(
             histories, contexts, candidates, sequence_scores, probabilities, exclude_users=exclude_users
         )

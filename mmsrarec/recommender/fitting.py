@@ -158,6 +158,7 @@ class Fit:
             keywords,
             sequence_model,
             similar_users,
+            self.users.training_histories(),
             history=settings.history,
             neighbours=settings.similar_users,
         )
@@ -279,7 +280,7 @@ class Fit:
             workspace.stage(
                 "ranker",
                 ranker_print,
-                lambda folder: self._tune(parts.retrieval, folder),
+                lambda folder: self._tune(parts, folder),
                 lambda folder: self._load_ranker(folder / "adapter"),
             )
         parts.blend = workspace.stage(
@@ -289,11 +290,12 @@ class Fit:
             BlendRanker.load,
         )
 
-    def _tune(self, retrieval: Retrieval, folder: Path) -> None:
+    def _tune(self, parts: Components, folder: Path) -> None:
         examples = sample_examples(
             self.histories,
-            retrieval.builder,
+            parts.retrieval.builder,
             count=self.settings.preset.tune_examples,
+            hard_candidates=join(parts, candidates=self.settings.preset.candidates).candidates,
             seed=self.settings.seed,
         )
         lora = self.settings.lora or language_lora(self.backbone)

@@ -31,6 +31,7 @@ from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.recommender.presets import Preset
 from mmsrarec.retrieve import SequenceModel, SimilarUsers
 from mmsrarec.storage import atomic_path, fingerprint, read_artefact, read_json, write_artefact, write_json
+from mmsrarec.tune import template_fingerprint
 
 __all__ = ["KIND", "load_components", "save_components"]
 
@@ -61,6 +62,7 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
         "parameters": stored,
         "backbone_fingerprint": parts.backbone.fingerprint,
         "tuned": parts.tuned,
+        "templates": template_fingerprint(),
         "aligned": parts.aligned,
         "images": None if images is None else str(Path(images.root).resolve()),
     }
@@ -107,6 +109,11 @@ def load_components(
     read_artefact(folder, KIND)
     blend = BlendRanker.load(folder)  # first, since it says so at once if the model is of an older version
     about = read_json(folder / "parameters.json")
+    if about["tuned"] and about.get("templates") != template_fingerprint():
+        raise StoredFileError(
+            f"{folder} was tuned on prompts that this version words differently; load it with the version that "
+            "fitted it, or fit again."
+        )
     parameters = dict(about["parameters"])
     if isinstance(parameters["preset"], dict):
         parameters["preset"] = Preset(**parameters["preset"])
@@ -129,18 +136,20 @@ def load_components(
     catalogue = _load_catalogue(folder / "catalogue", images if images is not None else about["images"])
     words = pl.read_parquet(folder / "keywords.parquet")
     sequence_model = SequenceModel.load(folder / "sequence_model")
+    users = KnownUsers.load(folder / "users.parquet")
     retrieval = Retrieval.assemble(
         model,
         [catalogue.item_content(item) for item in range(catalogue.n_items)],
         [tuple(keywords) for keywords in words["keywords"].to_list()],
         sequence_model,
         SimilarUsers.load(folder / "similar_users", sequence_model),
+        users.training_histories(),
         history=parameters["history"],
         neighbours=parameters["similar_users"],
     )
     parts = Components(
         catalogue=catalogue,
-        users=KnownUsers.load(folder / "users.parquet"),
+        users=users,
         popularity=words["training_events"].to_numpy(),
         backbone=model,
         aligned=about["aligned"],

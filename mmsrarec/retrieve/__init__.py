@@ -2,8 +2,8 @@
 
 ``SequenceModel`` represents a history, ``SimilarUsers`` finds training users near it, ``KeywordIndex`` and
 ``KeywordSearch`` find items by words, ``ItemKNN`` and ``Transitions`` those taken together and in a row,
-``CoInteraction`` the users who connect a history with a candidate, and ``ContextBuilder`` turns a history and its
-similar users into the ``UserContext`` that prompts are written from.
+``CoInteraction`` the users who connect a history with a candidate, which ``PathFinder`` puts into words, and
+``ContextBuilder`` turns a history and its similar users into the ``UserContext`` that prompts are written from.
 """
 
 from mmsrarec.retrieve.co_interaction import Bridges, CoInteraction
@@ -12,6 +12,7 @@ from mmsrarec.retrieve.item_neighbours import ItemKNN, Transitions
 from mmsrarec.retrieve.item_view import ItemView
 from mmsrarec.retrieve.keyword_index import KeywordIndex
 from mmsrarec.retrieve.keyword_search import KeywordSearch
+from mmsrarec.retrieve.path_evidence import PathEvidence, PathFinder
 from mmsrarec.retrieve.sequence_model import SequenceModel
 from mmsrarec.retrieve.similar_users import SimilarUsers
 
@@ -24,6 +25,8 @@ __all__ = [
     "KeywordIndex",
     "KeywordSearch",
     "NextItem",
+    "PathEvidence",
+    "PathFinder",
     "SequenceModel",
     "SimilarUsers",
     "Transitions",

@@ -13,6 +13,7 @@ import numpy as np
 
 from mmsrarec.errors import InputError
 from mmsrarec.retrieve.item_view import ItemView
+from mmsrarec.retrieve.path_evidence import PathEvidence, PathFinder
 from mmsrarec.retrieve.similar_users import SimilarUsers
 
 __all__ = ["ContextBuilder", "NextItem", "UserContext"]
@@ -57,16 +58,15 @@ class UserContext:
 
     def history_text(self, view: ItemView) -> str:
         """Return one line of keywords an item, oldest first."""
-        return _lines([view.keywords(item) for item in self.history])
+        return _lines([view.words(item) for item in self.history])
 
     def neighbours_text(self, view: ItemView) -> str:
         """Return one line of keywords a similar user's next item, most similar first."""
-        return _lines([view.keywords(neighbour.item) for neighbour in self.neighbours])
+        return _lines([view.words(neighbour.item) for neighbour in self.neighbours])
 
 
-def _lines(keyword_lists: Sequence[Sequence[str]]) -> str:
-    lines = [", ".join(words) for words in keyword_lists if words]
-    return "\n".join(f"- {line}" for line in lines) if lines else "- nothing known"
+def _lines(words: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in words if line) or "- nothing known"
 
 
 class ContextBuilder:
@@ -87,6 +87,8 @@ class ContextBuilder:
         similar neighbour, and once none is left, the oldest item of the history. The latest item stays.
     count_tokens
         Tokens of a text under the backbone's tokenizer.
+    paths
+        Finds what connects a history with a candidate; ``None`` tells of no paths.
 
     Raises
     ------
@@ -103,6 +105,7 @@ class ContextBuilder:
         neighbours: int = 3,
         token_budget: int = 256,
         count_tokens: Callable[[str], int],
+        paths: PathFinder | None = None,
     ) -> None:
         if history < 1:
             raise InputError(f"history must be 1 or more, got {history}.")
@@ -115,6 +118,7 @@ class ContextBuilder:
         self.history = history
         self.neighbours = neighbours
         self.token_budget = token_budget
+        self.paths = paths
         self._count_tokens = count_tokens
 
     def build(
@@ -155,6 +159,37 @@ class ContextBuilder:
                 )
             ]
         return [self._fit_budget(context) for context in contexts]
+
+    def evidence(
+        self,
+        histories: Sequence[np.ndarray],
+        candidates: Sequence[np.ndarray],
+        *,
+        exclude_users: np.ndarray | None = None,
+    ) -> list[list[PathEvidence]]:
+        """Find what connects each history with each of its candidates.
+
+        Parameters
+        ----------
+        histories
+            As in :meth:`build`.
+        candidates
+            Dense item ids, one array a history.
+        exclude_users
+            As in :meth:`build`: a user is never evidence for its own choice.
+
+        Returns
+        -------
+        list of list of PathEvidence
+            Aligned with `candidates`.
+        """
+        if self.paths is None:
+            return [[PathEvidence()] * len(items) for items in candidates]
+        excluded = np.full(len(histories), -1) if exclude_users is None else exclude_users
+        return [
+            self.paths.find(history, items, exclude_user=int(user))
+            for history, items, user in zip(histories, candidates, excluded, strict=True)
+        ]
 
     def _fit_budget(self, context: UserContext) -> UserContext:
         while self._tokens(context) > self.token_budget:

@@ -12,7 +12,9 @@ from functools import cached_property
 from mmsrarec.data import ItemContent, Picture
 from mmsrarec.errors import InputError
 
-__all__ = ["ItemView"]
+__all__ = ["ItemView", "item_text"]
+
+_NAME_TOKENS = 8
 
 
 class ItemView:
@@ -28,11 +30,15 @@ class ItemView:
         ``truncate(text, tokens)`` cuts a text to at most that many tokens of the backbone's tokenizer.
     candidate_tokens
         Tokens that the text of one candidate may take, 1 or more.
+    texts
+        What prompts say of an item in place of its keywords, aligned with `contents`; ``None`` says the keywords.
+    pictures
+        Whether prompts show the candidate's picture.
 
     Raises
     ------
     InputError
-        If `contents` and `keywords` differ in length or `candidate_tokens` is below 1.
+        If `contents`, `keywords` and `texts` differ in length or `candidate_tokens` is below 1.
 
     Examples
     --------
@@ -50,18 +56,24 @@ class ItemView:
         truncate: Callable[[str, int], str],
         *,
         candidate_tokens: int = 48,
+        texts: Sequence[str] | None = None,
+        pictures: bool = True,
     ) -> None:
-        if len(contents) != len(keywords):
-            raise InputError(
-                f"keywords must have one entry for each of the {len(contents)} items, got {len(keywords)}."
-            )
+        for name, given in (("keywords", keywords), ("texts", contents if texts is None else texts)):
+            if len(given) != len(contents):
+                raise InputError(
+                    f"{name} must have one entry for each of the {len(contents)} items, got {len(given)}."
+                )
         if candidate_tokens < 1:
             raise InputError(f"candidate_tokens must be 1 or more, got {candidate_tokens}.")
         self.contents = contents
         self.candidate_tokens = candidate_tokens
         self._keywords = [tuple(words) for words in keywords]
         self._truncate = truncate
-        self._texts: dict[int, str] = {}
+        self._told = texts
+        self._pictures = pictures
+        self._candidate_texts: dict[int, str] = {}
+        self._names: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.contents)
@@ -79,20 +91,45 @@ class ItemView:
         """Return the picture of one item, if it has one."""
         return self.contents[item].picture
 
+    def words(self, item: int) -> str:
+        """Return what prompts say of an item that is not the candidate: its keywords, or what stands for them."""
+        return ", ".join(self._keywords[item]) if self._told is None else self._told[item]
+
+    def name(self, item: int) -> str:
+        """Return a name of a few words: the title, cut, or the first words said of the item."""
+        if item not in self._names:
+            name = " ".join(self.contents[item].title.split()) or self.words(item)
+            self._names[item] = self._truncate(name, _NAME_TOKENS)
+        return self._names[item]
+
+    def candidate_picture(self, item: int) -> Picture | None:
+        """Return the picture that a prompt shows with a candidate."""
+        return self.contents[item].picture if self._pictures else None
+
     def candidate_text(self, item: int) -> str:
         """Return title, keywords, description and categories of one item, cut to the token budget."""
-        if item not in self._texts:
-            content = self.contents[item]
-            words = ", ".join(self._keywords[item])
-            parts = [
-                content.title,
-                f"Keywords: {words}" if words else "",
-                content.description,
-                f"Categories: {', '.join(content.categories)}" if content.categories else "",
-            ]
-            text = " ".join(_sentence(part) for part in parts if part.strip())
-            self._texts[item] = self._truncate(text, self.candidate_tokens)
-        return self._texts[item]
+        if item not in self._candidate_texts:
+            words = self._keywords[item] if self._told is None else ()
+            text = item_text(self.contents[item], words)
+            self._candidate_texts[item] = self._truncate(text, self.candidate_tokens)
+        return self._candidate_texts[item]
+
+
+def item_text(content: ItemContent, keywords: Sequence[str] = ()) -> str:
+    """Return title, keywords, description and categories as sentences.
+
+    Examples
+    --------
+    >>> item_text(ItemContent(title="Mug", description="Holds tea", categories=(), picture=None), ["blue"])
+    'Mug. Keywords: blue. Holds tea.'
+    """
+    parts = [
+        content.title,
+        f"Keywords: {', '.join(keywords)}" if keywords else "",
+        content.description,
+        f"Categories: {', '.join(content.categories)}" if content.categories else "",
+    ]
+    return " ".join(_sentence(part) for part in parts if part.strip())
 
 
 def _sentence(text: str) -> str:

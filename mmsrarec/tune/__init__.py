@@ -3,7 +3,8 @@
 The fine-tuning itself is :func:`mmsrarec.backbone.supervised_tune`, which the summarizer's warm start uses too.
 """
 
-from mmsrarec.tune.prompts import TEMPLATES, fill, template_fingerprint, template_text
+from mmsrarec.tune.negatives import DEFAULT_NEGATIVES, draw_negatives
+from mmsrarec.tune.prompts import TEMPLATES, WORDINGS, fill, template_fingerprint, template_text
 from mmsrarec.tune.sampling import DEFAULT_MIXTURE, sample_examples
 from mmsrarec.tune.tasks import (
     Example,
@@ -16,9 +17,12 @@ from mmsrarec.tune.tasks import (
 
 __all__ = [
     "DEFAULT_MIXTURE",
+    "DEFAULT_NEGATIVES",
     "TEMPLATES",
+    "WORDINGS",
     "Example",
     "choose_next",
+    "draw_negatives",
     "fill",
     "match_keywords",
     "next_keywords",

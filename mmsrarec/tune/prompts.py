@@ -1,7 +1,8 @@
 """Prompt templates as files: read, filled, fingerprinted.
 
-A template is text with named fields. A field takes text or a picture, so the same file serves models with and
-without an image side. Text put into a field is never parsed again: braces in a title stay braces.
+A template is text with named fields, and each kind of task has several wordings of it, ``templates/KIND.NUMBER.txt``.
+A field takes text or a picture, so the same file serves models with and without an image side. Text put into a field is
+never parsed again: braces in a title stay braces.
 """
 
 from __future__ import annotations
@@ -13,36 +14,52 @@ from string import Formatter
 
 from mmsrarec.backbone import Prompt
 from mmsrarec.data import Picture
+from mmsrarec.errors import InputError
 from mmsrarec.storage import fingerprint
 
-__all__ = ["TEMPLATES", "fill", "template_fingerprint", "template_text"]
+__all__ = ["TEMPLATES", "WORDINGS", "fill", "template_fingerprint", "template_text"]
 
 TEMPLATES = ("yes_no", "choose_next", "next_keywords", "match_keywords")
+"""The kinds of task."""
+
+WORDINGS = 3
+"""Wordings of each kind, numbered from 1. Ranking asks the first one of ``yes_no``."""
 
 
 @cache
-def template_text(name: str) -> str:
+def template_text(name: str, wording: int = 1) -> str:
     """Return the text of a template.
 
     Parameters
     ----------
     name
         One of :data:`TEMPLATES`.
+    wording
+        From 1 to :data:`WORDINGS`.
+
+    Raises
+    ------
+    InputError
+        If there is no such template.
 
     Examples
     --------
     >>> "{candidate}" in template_text("yes_no")
     True
     """
-    return (files("mmsrarec.tune") / "templates" / f"{name}.txt").read_text("utf-8").strip()
+    if name not in TEMPLATES or not 1 <= wording <= WORDINGS:
+        raise InputError(
+            f"a template is one of {list(TEMPLATES)} in a wording from 1 to {WORDINGS}, got {name!r}, {wording!r}."
+        )
+    return (files("mmsrarec.tune") / "templates" / f"{name}.{wording}.txt").read_text("utf-8").strip()
 
 
 def template_fingerprint() -> str:
     """Return one fingerprint of all templates: a changed wording makes another model."""
-    return fingerprint({name: template_text(name) for name in TEMPLATES})
+    return fingerprint([[template_text(name, 1 + place) for place in range(WORDINGS)] for name in TEMPLATES])
 
 
-def fill(name: str, fields: Mapping[str, str | Picture | None]) -> Prompt:
+def fill(name: str, fields: Mapping[str, str | Picture | None], *, wording: int = 1) -> Prompt:
     r"""Fill a template.
 
     Parameters
@@ -51,6 +68,8 @@ def fill(name: str, fields: Mapping[str, str | Picture | None]) -> Prompt:
         One of :data:`TEMPLATES`.
     fields
         Value of each field; a picture or ``None`` for a field that may hold one.
+    wording
+        From 1 to :data:`WORDINGS`.
 
     Returns
     -------
@@ -68,7 +87,7 @@ def fill(name: str, fields: Mapping[str, str | Picture | None]) -> Prompt:
     'Which item do these keywords describe: blue, mug?\nA)'
     """
     parts: list[str | Picture] = []
-    for literal, field, _, _ in Formatter().parse(template_text(name)):
+    for literal, field, _, _ in Formatter().parse(template_text(name, wording)):
         for part in (literal, fields[field] if field else None):
             if part is None or part == "":
                 continue

@@ -1,7 +1,7 @@
 """Draws training examples from the histories of training users.
 
-A positive is an item that really came next; a negative is a random item the user never touched. The context of
-an example is built from what came before the positive and from other users only, so it never holds the answer.
+A positive is an item that really came next; a negative is an item the user never touched. The context of an example
+is built from what came before the positive and from other users only, so it never holds the answer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 from mmsrarec.data import Histories
 from mmsrarec.errors import InputError
 from mmsrarec.progress import track
-from mmsrarec.retrieve import ContextBuilder, UserContext
+from mmsrarec.retrieve import ContextBuilder, PathEvidence, UserContext
+from mmsrarec.tune.negatives import DEFAULT_NEGATIVES, HardCandidates, draw_negatives
+from mmsrarec.tune.prompts import WORDINGS
 from mmsrarec.tune.tasks import Example, choose_next, match_keywords, next_keywords, yes_no
 
 __all__ = ["DEFAULT_MIXTURE", "sample_examples"]
@@ -22,6 +24,8 @@ DEFAULT_MIXTURE = {"yes_no": 0.6, "choose_next": 0.15, "next_keywords": 0.1, "ma
 """Share of each kind of task. Ranking asks the yes/no question, so most examples do."""
 
 _OPTIONS = 4
+# Ranking asks the first wording, so half of the examples are told in it.
+_WORDING_SHARES = np.array([0.5, *[0.5 / (WORDINGS - 1)] * (WORDINGS - 1)])
 
 
 def sample_examples(
@@ -30,6 +34,8 @@ def sample_examples(
     *,
     count: int,
     mixture: Mapping[str, float] = DEFAULT_MIXTURE,
+    negatives: Mapping[str, float] = DEFAULT_NEGATIVES,
+    hard_candidates: HardCandidates | None = None,
     seed: int = 0,
 ) -> list[Example]:
     """Draw seeded training examples.
@@ -44,6 +50,11 @@ def sample_examples(
         Number of examples, 0 or more. Half of the yes/no examples are positives.
     mixture
         Share of each kind of task; normalized to sum to 1.
+    negatives
+        Share of examples whose negatives are drawn evenly (``"uniform"``), by training events (``"popularity"``), or
+        from what a recommender suggests (``"hard"``).
+    hard_candidates
+        Suggests; ``None`` draws evenly where ``"hard"`` is asked for.
     seed
         Same seed, same examples.
 
@@ -55,72 +66,88 @@ def sample_examples(
     Raises
     ------
     InputError
-        If a kind is unknown, a share is negative, or no user has two events.
+        If a kind is unknown, a share is negative, no user has two events, or a user has too few untouched items.
     """
-    unknown = set(mixture) - set(DEFAULT_MIXTURE)
-    if unknown or min(mixture.values(), default=0) < 0 or sum(mixture.values()) <= 0:
-        raise InputError(
-            f"mixture must give shares of 0 or more to {sorted(DEFAULT_MIXTURE)}, got {dict(mixture)}."
-        )
+    _check_shares("mixture", mixture, DEFAULT_MIXTURE)
+    _check_shares("negatives", negatives, DEFAULT_NEGATIVES)
     rng = np.random.default_rng(seed)
     lengths = np.diff(histories.indptr)
     users = np.flatnonzero(lengths >= 2)
-    if not len(users) and count:
+    if not count:
+        return []
+    if not len(users):
         raise InputError(
             "no user has two events, so there is no next item to learn from; give longer histories."
         )
-    chosen = rng.choice(users, count) if count else users[:0]
+    chosen = rng.choice(users, count)
     cuts = np.array([rng.integers(1, lengths[user]) for user in chosen], dtype=np.int64)
     prefixes = [histories[int(user)][:cut] for user, cut in zip(chosen, cuts, strict=True)]
-    contexts = builder.build(prefixes, exclude_users=chosen.astype(np.int32))
-    kinds = rng.choice(
-        list(mixture), count, p=np.array(list(mixture.values()), float) / sum(mixture.values())
+    following = np.array([histories[int(user)][cut] for user, cut in zip(chosen, cuts, strict=True)])
+    exclude = chosen.astype(np.int32)
+    contexts = builder.build(prefixes, exclude_users=exclude)
+    kinds = rng.choice(list(mixture), count, p=_normalized(mixture))
+    wordings = 1 + rng.choice(WORDINGS, count, p=_WORDING_SHARES)
+    asks = kinds == "yes_no"
+    # The first, third, … yes/no example is a positive.
+    is_next = asks & (np.cumsum(asks) % 2 == 1)
+    wanted = np.where(asks, ~is_next * 1, np.where(kinds == "next_keywords", 0, _OPTIONS - 1))
+    wrong = draw_negatives(
+        histories,
+        chosen,
+        wanted,
+        n_items=len(builder.view),
+        shares=negatives,
+        suggested=hard_candidates(prefixes, contexts, exclude) if hard_candidates else None,
+        rng=rng,
     )
-    drawer = _Drawer(builder, rng)
+    asked = [
+        np.array([item if positive else drawn[0]] if ask else [], np.int64)
+        for ask, positive, item, drawn in zip(asks, is_next, following, wrong, strict=True)
+    ]
+    paths = builder.evidence(prefixes, asked, exclude_users=exclude)
+    writer = _Writer(builder, rng)
     return [
-        drawer.draw(str(kind), context, histories[int(user)], int(cut))
-        for kind, context, user, cut in track(
-            list(zip(kinds, contexts, chosen, cuts, strict=True)), "writing training examples"
+        writer.write(
+            str(kinds[row]), int(wordings[row]), contexts[row], int(following[row]), wrong[row], paths[row]
         )
+        for row in track(list(range(count)), "writing training examples")
     ]
 
 
-class _Drawer:
-    """Turns a context and the known continuation into one example."""
+def _check_shares(name: str, shares: Mapping[str, float], known: Mapping[str, float]) -> None:
+    if set(shares) - set(known) or min(shares.values(), default=0) < 0 or sum(shares.values()) <= 0:
+        raise InputError(f"{name} must give shares of 0 or more to {sorted(known)}, got {dict(shares)}.")
+
+
+def _normalized(shares: Mapping[str, float]) -> np.ndarray:
+    return np.array(list(shares.values()), float) / sum(shares.values())
+
+
+class _Writer:
+    """Turns a context, the known continuation and wrong answers into one example."""
 
     def __init__(self, builder: ContextBuilder, rng: np.random.Generator) -> None:
         self._view = builder.view
         self._rng = rng
-        self._yes_no = 0
 
-    def draw(self, kind: str, context: UserContext, history: np.ndarray, cut: int) -> Example:
-        next_item = int(history[cut])
+    def write(
+        self,
+        kind: str,
+        wording: int,
+        context: UserContext,
+        next_item: int,
+        wrong: list[int],
+        paths: list[PathEvidence],
+    ) -> Example:
         if kind == "next_keywords":
-            return next_keywords(context, self._view, next_item)
+            return next_keywords(context, self._view, next_item, wording=wording)
         if kind == "yes_no":
-            self._yes_no += 1
-            is_next = self._yes_no % 2 == 1
-            candidate = next_item if is_next else self._unseen(history, 1)[0]
-            return yes_no(context, self._view, candidate, is_next)
-        options = [next_item, *self._unseen(history, _OPTIONS - 1)]
+            candidate = wrong[0] if wrong else next_item
+            return yes_no(context, self._view, candidate, not wrong, paths[0], wording=wording)
+        options = [next_item, *wrong]
         order = self._rng.permutation(len(options))
         shown = [options[position] for position in order]
         answer = int(np.flatnonzero(order == 0)[0])
         if kind == "choose_next":
-            return choose_next(context, self._view, shown, answer)
-        return match_keywords(self._view, shown, answer)
-
-    def _unseen(self, history: np.ndarray, count: int) -> list[int]:
-        seen = set(history.tolist())
-        if len(self._view) - len(seen) < count:
-            raise InputError(
-                f"the catalogue has {len(self._view)} items and a user touched {len(seen)} of them; "
-                f"{count} unseen ones are needed as negatives. Give a larger catalogue."
-            )
-        drawn: list[int] = []
-        while len(drawn) < count:
-            item = int(self._rng.integers(len(self._view)))
-            if item not in seen:
-                seen.add(item)
-                drawn.append(item)
-        return drawn
+            return choose_next(context, self._view, shown, answer, wording=wording)
+        return match_keywords(self._view, shown, answer, wording=wording)

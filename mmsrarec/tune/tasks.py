@@ -2,7 +2,7 @@
 
 MMSRARec tunes on several tasks so that the model learns the domain and not one template (method of stage 3, in
 the spirit of LC-Rec): (a) yes or no on one candidate, (b) choose the next item among a few, (c) write the next
-item's keywords, (d) say which item a set of keywords describes. Ranking uses the prompt of (a).
+item's keywords, (d) say which item a set of keywords describes. Ranking uses the prompt of (a), in its first wording.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmsrarec.backbone import Prompt
-from mmsrarec.retrieve import ItemView, UserContext
+from mmsrarec.retrieve import ItemView, PathEvidence, UserContext
 from mmsrarec.tune.prompts import fill
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 LETTERS = "ABCDEFGH"
+_NO_PATHS = PathEvidence()
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,18 @@ def _evidence(context: UserContext, view: ItemView) -> dict[str, str]:
     return {"history": context.history_text(view), "neighbours": context.neighbours_text(view)}
 
 
-def yes_no_prompt(context: UserContext, view: ItemView, candidate: int) -> Prompt:
+def yes_no_prompt(
+    context: UserContext,
+    view: ItemView,
+    candidate: int,
+    paths: PathEvidence = _NO_PATHS,
+    *,
+    wording: int = 1,
+) -> Prompt:
     """Return the prompt that asks whether a candidate is next.
 
-    Everything before the candidate is the same for all candidates of a user, so that its run is shared.
+    Everything before the candidate is the same for all candidates of a user, so that its run is shared; what is known
+    of this candidate alone stands behind it.
 
     Parameters
     ----------
@@ -63,28 +72,42 @@ def yes_no_prompt(context: UserContext, view: ItemView, candidate: int) -> Promp
         Words and pictures of the catalogue.
     candidate
         Dense item id.
+    paths
+        Who connects the user with the candidate; nothing by default.
+    wording
+        Of the template, from 1.
 
     Returns
     -------
     Prompt
-        Keywords of the history and of similar users' next items, then text and picture of the candidate.
+        Keywords of the history and of similar users' next items, then text and picture of the candidate and its paths.
     """
-    return fill(
-        "yes_no",
-        {
-            **_evidence(context, view),
-            "picture": view.picture(candidate),
-            "candidate": view.candidate_text(candidate),
-        },
-    )
+    fields = {
+        **_evidence(context, view),
+        "picture": view.candidate_picture(candidate),
+        "candidate": view.candidate_text(candidate),
+        "paths": paths.text(view),
+    }
+    return fill("yes_no", fields, wording=wording)
 
 
-def yes_no(context: UserContext, view: ItemView, candidate: int, is_next: bool) -> Example:
+def yes_no(
+    context: UserContext,
+    view: ItemView,
+    candidate: int,
+    is_next: bool,
+    paths: PathEvidence = _NO_PATHS,
+    *,
+    wording: int = 1,
+) -> Example:
     """Return task (a): is this candidate the next item?"""
-    return Example("yes_no", yes_no_prompt(context, view, candidate), "yes" if is_next else "no")
+    prompt = yes_no_prompt(context, view, candidate, paths, wording=wording)
+    return Example("yes_no", prompt, "yes" if is_next else "no")
 
 
-def choose_next(context: UserContext, view: ItemView, options: Sequence[int], answer: int) -> Example:
+def choose_next(
+    context: UserContext, view: ItemView, options: Sequence[int], answer: int, *, wording: int = 1
+) -> Example:
     """Return task (b): which of a few items is next?
 
     Parameters
@@ -95,21 +118,20 @@ def choose_next(context: UserContext, view: ItemView, options: Sequence[int], an
         Dense item ids, 2 to 8, in the order they are shown.
     answer
         Position of the right one in `options`.
+    wording
+        Of the template, from 1.
     """
     fields = {**_evidence(context, view), "options": _lettered(view, options)}
-    return Example("choose_next", fill("choose_next", fields), LETTERS[answer])
+    return Example("choose_next", fill("choose_next", fields, wording=wording), LETTERS[answer])
 
 
-def next_keywords(context: UserContext, view: ItemView, next_item: int) -> Example:
+def next_keywords(context: UserContext, view: ItemView, next_item: int, *, wording: int = 1) -> Example:
     """Return task (c): write the keywords of the next item."""
-    return Example(
-        "next_keywords",
-        fill("next_keywords", _evidence(context, view)),
-        ", ".join(view.keywords(next_item)),
-    )
+    prompt = fill("next_keywords", _evidence(context, view), wording=wording)
+    return Example("next_keywords", prompt, view.words(next_item))
 
 
-def match_keywords(view: ItemView, options: Sequence[int], answer: int) -> Example:
+def match_keywords(view: ItemView, options: Sequence[int], answer: int, *, wording: int = 1) -> Example:
     """Return task (d): which of a few items do these keywords describe?
 
     The options are shown by title alone, since their keywords would give the answer away.
@@ -118,14 +140,12 @@ def match_keywords(view: ItemView, options: Sequence[int], answer: int) -> Examp
         f"{letter}) {view.contents[item].title or view.contents[item].description[:60]}"
         for letter, item in zip(LETTERS, options, strict=False)
     )
-    words = ", ".join(view.keywords(options[answer]))
-    return Example(
-        "match_keywords", fill("match_keywords", {"keywords": words, "options": titles}), LETTERS[answer]
-    )
+    fields = {"keywords": view.words(options[answer]), "options": titles}
+    return Example("match_keywords", fill("match_keywords", fields, wording=wording), LETTERS[answer])
 
 
 def _lettered(view: ItemView, options: Sequence[int]) -> str:
     return "\n".join(
-        f"{letter}) {', '.join(view.keywords(item)) or view.contents[item].title}"
+        f"{letter}) {view.words(item) or view.contents[item].title}"
         for letter, item in zip(LETTERS, options, strict=False)
     )

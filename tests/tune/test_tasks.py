@@ -1,6 +1,8 @@
 """The four kinds of example."""
 
-from mmsrarec.retrieve import ContextBuilder
+import numpy as np
+
+from mmsrarec.retrieve import ContextBuilder, ItemView
 from mmsrarec.tune import choose_next, match_keywords, next_keywords, yes_no, yes_no_prompt
 
 
@@ -22,6 +24,41 @@ def test_prompts_of_one_user_share_all_but_the_candidate(catalogue, builder: Con
     [context] = builder.build([catalogue.histories()[0]])
     beginnings = {yes_no_prompt(context, builder.view, item).content[0] for item in range(8)}
     assert len(beginnings) == 1
+
+
+def test_what_is_known_of_one_candidate_stands_behind_it(catalogue, builder: ContextBuilder) -> None:
+    history = catalogue.histories()[0]
+    [context] = builder.build([history])
+    items = np.array([item for item in range(catalogue.n_items) if item not in history])
+    [evidence] = builder.evidence([history], [items], exclude_users=np.array([0]))
+    told = [paths.text(builder.view) for paths in evidence]
+    assert len(set(told)) > 2
+    prompts = [
+        yes_no_prompt(context, builder.view, int(item), paths)
+        for item, paths in zip(items, evidence, strict=True)
+    ]
+    assert len({prompt.content[0] for prompt in prompts}) == 1
+    for prompt, line in zip(prompts, told, strict=True):
+        assert line in prompt.content[-1]
+
+
+def test_words_and_pictures_can_be_left_out(catalogue, builder: ContextBuilder) -> None:
+    view = builder.view
+    plain = ItemView(
+        view.contents,
+        view.all_keywords,
+        lambda text, tokens: text,
+        texts=["said"] * len(view),
+        pictures=False,
+    )
+    [context] = builder.build([catalogue.histories()[0]])
+    example = yes_no(context, plain, 4, True)
+    assert len(example.prompt.content) == 1
+    assert "- said\n- said" in example.prompt.text
+    assert "Keywords:" not in example.prompt.text
+    assert view.contents[4].title in example.prompt.text
+    assert next_keywords(context, plain, 4).answer == "said"
+    assert plain.picture(4) is not None
 
 
 def test_choices_carry_the_answer_at_its_letter(catalogue, builder: ContextBuilder) -> None:
