@@ -1,52 +1,157 @@
-"""P4: p(yes) of 21 candidates with text and picture, the prompt's beginning run once, against one by one.
+"""P4: p(yes) of 21 candidates with text and picture, against transformers one by one and in one padded batch.
 
-The embedded backbone on a generated shop. Both sides read pictures from the same warm cache, so that the language
-model is what is compared. ``MMSRAREC_BENCH_HISTORY`` is the number of history items (default 5).
+One user of a generated shop, histories of 5, 20 and 50 items, three similar users, and for each candidate the people
+who connect it with the history. Three families: LLaVA is the embedded backbone; Qwen2.5-VL and SmolVLM are random
+models of the embedded one's width and vocabulary, eight layers deep. The peers are transformers' own forward passes
+over inputs made beforehand, with the pictures' features already in place, asked for the last position's logits alone.
+Ours begins with the text of the prompts; its picture features are kept, as the peers' are.
+
+``target`` is 85 % of the limit, the ratio of tokens processed. Peak memory is the growth of the resident high-water
+mark over one call. ``MMSRAREC_BENCH_HISTORIES`` and ``MMSRAREC_BENCH_FAMILIES`` choose, for example ``5,50``.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
-from mmsrarec.backbone import Backbone, count_tokens, cut_text
+from mmsrarec.backbone import Backbone, Prompt, count_tokens, counting, cut_text
+from mmsrarec.backbone.first_token import answer_rows
+from mmsrarec.backbone.forward import whole_inputs
 from mmsrarec.data import make_catalogue
-from mmsrarec.retrieve import ItemView, UserContext
+from mmsrarec.retrieve import ItemView, NextItem, PathEvidence, UserContext
+from mmsrarec.testing import tiny_qwen, tiny_smolvlm
 from mmsrarec.tune import yes_no_prompt
 
-HISTORY = int(os.environ.get("MMSRAREC_BENCH_HISTORY", 5))
+HISTORIES = tuple(map(int, os.environ.get("MMSRAREC_BENCH_HISTORIES", "5,20,50").split(",")))
+FAMILIES = tuple(os.environ.get("MMSRAREC_BENCH_FAMILIES", "llava,qwen2_5_vl,smolvlm").split(","))
 CANDIDATES = 21
+SIZE = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "initializer_range": 0.05,
+}
+
+pytestmark = [pytest.mark.parametrize("family", FAMILIES), pytest.mark.parametrize("history", HISTORIES)]
+
+
+@cache
+def backbone_of(family: str) -> Backbone:
+    embedded = Backbone.load("embedded", device="cpu")
+    if family == "llava":
+        return embedded
+    make = {"qwen2_5_vl": tiny_qwen, "smolvlm": tiny_smolvlm}[family]
+    return Backbone.load(make(vocabulary=embedded.tokenizer, **SIZE), device="cpu")
 
 
 @pytest.fixture(scope="module")
-def backbone() -> Backbone:
-    return Backbone.load("embedded")
+def shop(tmp_path_factory: pytest.TempPathFactory):
+    return make_catalogue(80, 20, 0, folder=tmp_path_factory.mktemp("shop"))
 
 
-@pytest.fixture(scope="module")
-def prompts(backbone: Backbone, tmp_path_factory):
-    data = make_catalogue(60, 20, 0, folder=tmp_path_factory.mktemp("shop"))
-    contents = [data.item_content(item) for item in range(data.n_items)]
+@pytest.fixture
+def prompts(shop, family: str, history: int) -> list[Prompt]:
+    backbone = backbone_of(family)
+    contents = [shop.item_content(item) for item in range(shop.n_items)]
     keywords = [(*content.categories, *content.title.lower().split()) for content in contents]
     view = ItemView(contents, keywords, lambda text, tokens: cut_text(text, backbone.tokenizer, tokens))
-    context = UserContext(tuple(np.arange(HISTORY) % data.n_items), ())
-    made = [yes_no_prompt(context, view, data.n_items - 1 - candidate) for candidate in range(CANDIDATES)]
+    neighbours = tuple(NextItem(0, item, 0.9) for item in (51, 52, 53))
+    context = UserContext(tuple(range(history)), neighbours)
+    assert count_tokens(context.history_text(view), backbone.tokenizer) > 4 * history
+    made = [
+        yes_no_prompt(context, view, shop.n_items - 1 - place, PathEvidence(place % 5, (0, place % history)))
+        for place in range(CANDIDATES)
+    ]
     backbone.first_token_probability(made)
-    assert count_tokens(context.history_text(view), backbone.tokenizer) > 0
     return made
 
 
-@pytest.mark.benchmark(group="P4")
-def test_ours(benchmark, backbone: Backbone, prompts) -> None:
-    benchmark.pedantic(lambda: backbone.first_token_probability(prompts), rounds=3)
+@cache
+def _rows(family: str) -> tuple[list[int], list[int]]:
+    return answer_rows(backbone_of(family), "yes", "no")
 
 
-@pytest.mark.benchmark(group="P4")
-def test_one_batch(benchmark, backbone: Backbone, prompts) -> None:
-    p = benchmark.pedantic(lambda: backbone.first_token_probability(prompts, share_prefix=False), rounds=3)
-    assert np.abs(p - backbone.first_token_probability(prompts)).max() < 1e-5
+@torch.no_grad()
+def peer(family: str, prompts: list[Prompt], rows_at_once: int) -> Callable[[], np.ndarray]:
+    """transformers' own forward pass over ready inputs, padded on the left so that the last position is everybody's."""
+    backbone = backbone_of(family)
+    encoded = backbone.encode(prompts)
+    batches = [
+        _left(whole_inputs(backbone, encoded[first : first + rows_at_once]))
+        for first in range(0, len(encoded), rows_at_once)
+    ]
+    yes, no = _rows(family)
+
+    @torch.no_grad()
+    def score() -> np.ndarray:
+        logits = [backbone.hf(**batch, logits_to_keep=1, use_cache=False).logits[:, -1] for batch in batches]
+        p = torch.cat(logits).softmax(-1)
+        return (p[:, yes].sum(-1) / (p[:, yes].sum(-1) + p[:, no].sum(-1))).numpy()
+
+    return score
 
 
-@pytest.mark.benchmark(group="P4")
-def test_one_by_one(benchmark, backbone: Backbone, prompts) -> None:
-    benchmark.pedantic(lambda: [backbone.first_token_probability([prompt]) for prompt in prompts], rounds=3)
+def _left(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Turn rows padded on the right into rows padded on the left."""
+    mask = inputs["attention_mask"]
+    shifts = (mask.shape[1] - mask.sum(1)).tolist()
+    roll = {"attention_mask": 0, "inputs_embeds": 0, "position_ids": inputs["position_ids"].dim() - 2}
+    return {
+        name: torch.stack(
+            [row.roll(shift, -2 if name == "inputs_embeds" else -1) for row, shift in
+             zip(inputs[name].unbind(axis), shifts, strict=True)],
+            dim=axis,
+        )
+        for name, axis in roll.items()
+    }  # fmt: skip
+
+
+FOUND: dict[tuple[str, int], tuple[np.ndarray, int]] = {}
+"""p and tokens of ours, which the peers are compared with."""
+
+
+def measure(benchmark, family: str, history: int, score: Callable[[], np.ndarray], rounds: int) -> np.ndarray:
+    """Time, tokens and peak memory of one contender."""
+    benchmark.group = f"P4 {family}, history {history}"
+    with open("/proc/self/clear_refs", "w") as file:  # Linux: sets the high-water mark back
+        file.write("5")
+    before = _high_water()
+    with counting(backbone_of(family)) as cost:
+        result = score()
+    benchmark.extra_info["peak MiB"] = (_high_water() - before) // 1024
+    benchmark.extra_info["tokens"] = cost.tokens
+    benchmark.pedantic(score, rounds=rounds)
+    return result
+
+
+def _high_water() -> int:
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
+
+def test_ours(benchmark, family: str, history: int, prompts) -> None:
+    backbone = backbone_of(family)
+    p = measure(benchmark, family, history, lambda: backbone.first_token_probability(prompts), 3)
+    assert len(np.unique(p)) == CANDIDATES
+    FOUND[family, history] = p, benchmark.extra_info["tokens"]
+    benchmark.extra_info["users a minute"] = round(60 / benchmark.stats.stats.median, 1)
+
+
+@pytest.mark.parametrize("rows", [1, CANDIDATES], ids=["one by one", "one padded batch"])
+def test_transformers(benchmark, family: str, history: int, prompts, rows: int) -> None:
+    benchmark.extra_info["contender"] = f"transformers, {'one by one' if rows == 1 else 'one padded batch'}"
+    exact = measure(benchmark, family, history, peer(family, prompts, rows), 1 if history > 20 else 2)
+    p, tokens = FOUND[family, history]
+    limit = benchmark.extra_info["tokens"] / tokens
+    benchmark.extra_info |= {"limit": round(limit, 2), "target": 0.85 * limit}
+    error = float(np.abs(p - exact).max())
+    benchmark.extra_info["figures"] = {"error of p": (error, 1e-5)}
+    assert error <= 1e-5

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mmsrarec.backbone.backbone import Backbone
+from mmsrarec.backbone.cost import Cost, counting
 from mmsrarec.backbone.projector import load_projector, save_projector
 from mmsrarec.backbone.prompt import Encoded, PictureLike, Prompt
 from mmsrarec.backbone.token_budget import count_tokens, cut_text
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone",
+    "Cost",
     "Encoded",
     "PictureLike",
     "Prompt",
     "SentenceEncoder",
     "count_tokens",
+    "counting",
     "cut_text",
     "load_projector",
     "save_projector",

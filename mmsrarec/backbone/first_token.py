@@ -42,6 +42,13 @@ def spellings(tokenizer: Any, word: str, *, without: frozenset[int] = frozenset(
     -------
     list of int
         Sorted ids of tokens such as ``yes``, ``Yes``, ``YES`` and `` yes``; empty if there is none.
+
+    Examples
+    --------
+    >>> from mmsrarec.testing.tiny_models import tiny_tokenizer
+    >>> tokenizer = tiny_tokenizer()
+    >>> sorted(tokenizer.decode([token]) for token in spellings(tokenizer, "yes"))
+    [' Yes', ' yes', 'Yes', 'yes']
     """
     wanted = word.strip().casefold()
     found = {
@@ -62,13 +69,16 @@ def answer_rows(backbone: Backbone, yes: str, no: str) -> tuple[list[int], list[
     control = frozenset(backbone.chat.control.values())
     rows = []
     for name, word in (("yes", yes), ("no", no)):
-        found = spellings(backbone.tokenizer, word, without=control) if word.strip() else []
-        if not found:
+        # A vocabulary of 150,000 tokens takes longer to look through than a small model takes to answer.
+        if word not in backbone.spellings:
+            found = spellings(backbone.tokenizer, word, without=control) if word.strip() else []
+            backbone.spellings[word] = found
+        if not backbone.spellings[word]:
             raise InputError(
                 f"{name}={word!r} is no single token in the vocabulary of backbone {backbone.name!r}; "
-                "choose a short, common word."
+                f"choose a short, common word, in the language the model was made for."
             )
-        rows.append(found)
+        rows.append(backbone.spellings[word])
     if set(rows[0]) & set(rows[1]):
         raise InputError(f"yes={yes!r} and no={no!r} share a spelling; choose two different words.")
     return rows[0], rows[1]

@@ -51,6 +51,7 @@ class LoadedModel:
         self.family: Family | None = family_of(model.config) if self.has_images else None
         self.chat = Chat(processor, self.tokenizer, with_pictures=self.has_images)
         self.features: RecentlyUsed[torch.Tensor] = RecentlyUsed(FEATURE_BYTES, lambda kept: kept.nbytes)
+        self.spellings: dict[str, list[int]] = {}
         self._adapters = AdapterSet(model)
         self._fingerprints: dict[int, str] = {}
         self._warned: set[str] = set()

@@ -36,7 +36,7 @@ class PathEvidence:
     shared_items: tuple[int, ...] = ()
 
     def text(self, view: ItemView) -> str:
-        r"""Return one line for the prompt, or nothing where there is no path.
+        """Return one line for the prompt, or nothing where there is no path.
 
         Parameters
         ----------
@@ -48,8 +48,8 @@ class PathEvidence:
         >>> from mmsrarec.data import ItemContent
         >>> mug = ItemContent(title="Mug", description="", categories=(), picture=None)
         >>> view = ItemView([mug], [()], lambda text, tokens: text)
-        >>> PathEvidence(2, (0,)).text(view)
-        'Chosen by 2 people who also chose: Mug\\n'
+        >>> PathEvidence(2, (0,)).text(view).strip()
+        'Chosen by 2 people who also chose: Mug'
         """
         if not self.bridge_users or not self.shared_items:
             return ""

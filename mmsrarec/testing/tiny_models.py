@@ -1,6 +1,8 @@
 """Tiny models of each supported family, made on the spot: random weights, a real tokenizer, a real processor.
 
-Used by tests and doctests; nothing is downloaded. Each function gives the pair that ``Backbone.load`` takes.
+Used by tests, doctests and benchmarks; nothing is downloaded. Each function gives the pair that ``Backbone.load``
+takes; ``seed`` is of the weights, ``vocabulary`` is that of :func:`tiny_tokenizer`, and further arguments change the
+language model's configuration.
 """
 
 from __future__ import annotations
@@ -126,8 +128,17 @@ def _trained() -> str:
     return tokenizer.to_str()
 
 
-def tiny_tokenizer(chat_template: str = _CHATML) -> PreTrainedTokenizerFast:
+def tiny_tokenizer(
+    chat_template: str = _CHATML, vocabulary: PreTrainedTokenizerFast | None = None
+) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer of a few hundred tokens, with the control tokens of all families.
+
+    Parameters
+    ----------
+    chat_template
+        Its chat template.
+    vocabulary
+        A tokenizer whose vocabulary is taken over, the control tokens added, in place of training one.
 
     Examples
     --------
@@ -135,18 +146,24 @@ def tiny_tokenizer(chat_template: str = _CHATML) -> PreTrainedTokenizerFast:
     >>> tokenizer.decode(tokenizer.encode("cosy knitwear"))
     'cosy knitwear'
     """
+    trained = _trained() if vocabulary is None else vocabulary.backend_tokenizer.to_str()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_trained()), eos_token="<|im_end|>", pad_token="<|endoftext|>"
+        tokenizer_object=Tokenizer.from_str(trained), eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
+    if vocabulary is not None:
+        tokenizer.add_tokens(
+            [AddedToken(token, special=True) for token in CONTROL_TOKENS], special_tokens=True
+        )
     tokenizer.chat_template = chat_template
     return tokenizer
 
 
-def _text_settings(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def _text_settings(tokenizer: PreTrainedTokenizerFast, changes: dict[str, Any]) -> dict[str, Any]:
+    hidden = changes.get("hidden_size", _HIDDEN)
     return {
         "vocab_size": len(tokenizer),
-        "hidden_size": _HIDDEN,
-        "intermediate_size": 2 * _HIDDEN,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
@@ -156,7 +173,7 @@ def _text_settings(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "eos_token_id": tokenizer.eos_token_id,
         # Wide enough that different prompts give clearly different answers.
         "initializer_range": 0.3,
-    }
+    } | changes
 
 
 def _made(model_class: Any, config: Any, seed: int) -> PreTrainedModel:
@@ -168,7 +185,9 @@ def _made(model_class: Any, config: Any, seed: int) -> PreTrainedModel:
     return model.eval()
 
 
-def tiny_llama(seed: int = 0) -> tuple[PreTrainedModel, Any]:
+def tiny_llama(
+    seed: int = 0, *, vocabulary: PreTrainedTokenizerFast | None = None, **text_config: Any
+) -> tuple[PreTrainedModel, Any]:
     """Make a text-only model.
 
     Examples
@@ -177,11 +196,13 @@ def tiny_llama(seed: int = 0) -> tuple[PreTrainedModel, Any]:
     >>> model.config.model_type
     'llama'
     """
-    tokenizer = tiny_tokenizer()
-    return _made(LlamaForCausalLM, LlamaConfig(**_text_settings(tokenizer)), seed), tokenizer
+    tokenizer = tiny_tokenizer(vocabulary=vocabulary)
+    return _made(LlamaForCausalLM, LlamaConfig(**_text_settings(tokenizer, text_config)), seed), tokenizer
 
 
-def tiny_llava(seed: int = 0) -> tuple[PreTrainedModel, Any]:
+def tiny_llava(
+    seed: int = 0, *, vocabulary: PreTrainedTokenizerFast | None = None, **text_config: Any
+) -> tuple[PreTrainedModel, Any]:
     """Make a LLaVA: a CLIP tower, nine tokens a picture, a Llama.
 
     Examples
@@ -190,7 +211,7 @@ def tiny_llava(seed: int = 0) -> tuple[PreTrainedModel, Any]:
     >>> model.config.model_type
     'llava'
     """
-    tokenizer = tiny_tokenizer(_CHATML.replace("IMAGE", "<image>"))
+    tokenizer = tiny_tokenizer(_CHATML.replace("IMAGE", "<image>"), vocabulary)
     vision = CLIPVisionConfig(
         hidden_size=16,
         intermediate_size=32,
@@ -201,7 +222,7 @@ def tiny_llava(seed: int = 0) -> tuple[PreTrainedModel, Any]:
     )
     config = LlavaConfig(
         vision_config=vision,
-        text_config=LlamaConfig(**_text_settings(tokenizer)),
+        text_config=LlamaConfig(**_text_settings(tokenizer, text_config)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
         image_seq_length=9,
@@ -218,7 +239,9 @@ def tiny_llava(seed: int = 0) -> tuple[PreTrainedModel, Any]:
     return _made(LlavaForConditionalGeneration, config, seed), processor
 
 
-def tiny_qwen(seed: int = 0) -> tuple[PreTrainedModel, Any]:
+def tiny_qwen(
+    seed: int = 0, *, vocabulary: PreTrainedTokenizerFast | None = None, **text_config: Any
+) -> tuple[PreTrainedModel, Any]:
     """Make a Qwen2.5-VL: pictures of any shape, positions along three axes.
 
     Examples
@@ -227,11 +250,14 @@ def tiny_qwen(seed: int = 0) -> tuple[PreTrainedModel, Any]:
     >>> model.config.model_type
     'qwen2_5_vl'
     """
-    tokenizer = tiny_tokenizer(_CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"))
+    tokenizer = tiny_tokenizer(
+        _CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"), vocabulary
+    )
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in _QWEN_TOKENS}
-    text = _text_settings(tokenizer) | {
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
-    }
+    text = _text_settings(tokenizer, text_config)
+    half = text["hidden_size"] // text["num_attention_heads"] // 2
+    axes = [half // 4, half // 4, half // 2]
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": axes}
     config = Qwen2_5_VLConfig(
         text_config=text,
         vision_config={
@@ -239,7 +265,7 @@ def tiny_qwen(seed: int = 0) -> tuple[PreTrainedModel, Any]:
             "hidden_size": 16,
             "intermediate_size": 32,
             "num_heads": 2,
-            "out_hidden_size": _HIDDEN,
+            "out_hidden_size": text["hidden_size"],
             "patch_size": 8,
             "window_size": 32,
             "fullatt_block_indexes": [1],
@@ -257,7 +283,9 @@ def tiny_qwen(seed: int = 0) -> tuple[PreTrainedModel, Any]:
 _QWEN_TOKENS = ("image_pad", "video_pad", "vision_start", "vision_end")
 
 
-def tiny_smolvlm(seed: int = 0) -> tuple[PreTrainedModel, Any]:
+def tiny_smolvlm(
+    seed: int = 0, *, vocabulary: PreTrainedTokenizerFast | None = None, **text_config: Any
+) -> tuple[PreTrainedModel, Any]:
     """Make a SmolVLM (Idefics3): a picture becomes tiles and an overview.
 
     Examples
@@ -266,7 +294,7 @@ def tiny_smolvlm(seed: int = 0) -> tuple[PreTrainedModel, Any]:
     >>> model.config.model_type
     'idefics3'
     """
-    tokenizer = tiny_tokenizer(_IDEFICS)
+    tokenizer = tiny_tokenizer(_IDEFICS, vocabulary)
     config = Idefics3Config(
         vision_config={
             "hidden_size": 16,
@@ -276,7 +304,7 @@ def tiny_smolvlm(seed: int = 0) -> tuple[PreTrainedModel, Any]:
             "image_size": 32,
             "patch_size": 8,
         },
-        text_config=LlamaConfig(**_text_settings(tokenizer)),
+        text_config=LlamaConfig(**_text_settings(tokenizer, text_config)),
         scale_factor=2,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
     )

@@ -5,6 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -18,6 +21,7 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    PreTrainedTokenizerFast,
 )
 
 from mmsrarec.backbone import Backbone, Prompt
@@ -145,6 +149,42 @@ def test_a_word_without_a_token_is_named(tiny_llama: Backbone) -> None:
         tiny_llama.first_token_probability(PROMPTS, yes="yes", no="YES")
     with pytest.raises(InputError, match="is no single token"):
         tiny_llama.first_token_probability(PROMPTS, no="<|im_end|>")
+
+
+def test_a_vocabulary_without_yes_and_no_is_named() -> None:
+    letters = Tokenizer(
+        BPE({letter: place for place, letter in enumerate("abcdefghijklmnopqrstuvwxyz<|>_ ")}, [])
+    )
+    letters.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=letters, eos_token="<|im_end|>", pad_token="<|im_end|>"
+    )
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    config = LlamaConfig(**TEXT | {"vocab_size": len(tokenizer), "pad_token_id": 0})
+    backbone = Backbone.load((LlamaForCausalLM(config), tokenizer), device="cpu")
+    with pytest.raises(InputError, match=r"yes='yes' is no single token .* choose a short, common word"):
+        backbone.first_token_probability(PROMPTS)
+    assert 0 < backbone.first_token_probability(PROMPTS[:1], yes="y", no="n")[0] < 1
+
+
+def test_every_spelling_is_summed(tiny_llama: Backbone) -> None:
+    [p] = tiny_llama.first_token_probability(PROMPTS[:1])
+    with torch.no_grad():
+        inputs = tiny_llama.collate(tiny_llama.encode(PROMPTS[:1]))
+        shares = tiny_llama.hf(**inputs).logits[0, -1].softmax(-1)
+    vocabulary = tiny_llama.tokenizer.get_vocab()
+    yes, no = (
+        sum(
+            float(shares[place])
+            for text, place in vocabulary.items()
+            if text.removeprefix("\u0120").lower() == word
+        )
+        for word in ("yes", "no")
+    )
+    assert abs(p - yes / (yes + no)) < 1e-5
+    # One spelling of each alone would give another number.
+    alone = [float(shares[vocabulary[word]]) for word in ("Yes", "No")]
+    assert abs(p - alone[0] / sum(alone)) > 1e-3
 
 
 def test_words_can_be_swapped(tiny_llama: Backbone) -> None:
