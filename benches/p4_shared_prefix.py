@@ -6,13 +6,15 @@ models of the embedded one's width and vocabulary, eight layers deep. The peers 
 over inputs made beforehand, with the pictures' features already in place, asked for the last position's logits alone.
 Ours begins with the text of the prompts; its picture features are kept, as the peers' are.
 
-``target`` is 85 % of the limit, the ratio of tokens processed. Peak memory is the growth of the resident high-water
-mark over one call. ``MMSRAREC_BENCH_HISTORIES`` and ``MMSRAREC_BENCH_FAMILIES`` choose, for example ``5,50``.
+The limit is the ratio of tokens processed; ours should come within 85 % of it, measured turn by turn. Peak memory is
+the growth of the resident high-water mark over one call. ``MMSRAREC_BENCH_HISTORIES`` and ``MMSRAREC_BENCH_FAMILIES``
+choose, for example ``5,50``.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from functools import cache
 
@@ -148,10 +150,27 @@ def test_ours(benchmark, family: str, history: int, prompts) -> None:
 @pytest.mark.parametrize("rows", [1, CANDIDATES], ids=["one by one", "one padded batch"])
 def test_transformers(benchmark, family: str, history: int, prompts, rows: int) -> None:
     benchmark.extra_info["contender"] = f"transformers, {'one by one' if rows == 1 else 'one padded batch'}"
-    exact = measure(benchmark, family, history, peer(family, prompts, rows), 1 if history > 20 else 2)
+    score = peer(family, prompts, rows)
+    exact = measure(benchmark, family, history, score, 1)
     p, tokens = FOUND[family, history]
     limit = benchmark.extra_info["tokens"] / tokens
-    benchmark.extra_info |= {"limit": round(limit, 2), "target": 0.85 * limit}
+    ratio = turn_by_turn(score, lambda: backbone_of(family).first_token_probability(prompts))
     error = float(np.abs(p - exact).max())
-    benchmark.extra_info["figures"] = {"error of p": (error, 1e-5)}
+    benchmark.extra_info |= {"limit": round(limit, 2), "turn by turn": round(ratio, 2)}
+    benchmark.extra_info["figures"] = {
+        "error of p": (error, 1e-5),
+        "limit / turn by turn": (limit / ratio, 1 / 0.85),
+    }
     assert error <= 1e-5
+
+
+def turn_by_turn(peer: Callable[[], np.ndarray], ours: Callable[[], np.ndarray]) -> float:
+    """How many times as long as ours the peer takes, the median of three turns: other work slows both sides alike."""
+    ratios = []
+    for _ in range(3):
+        started = time.perf_counter()
+        peer()
+        between = time.perf_counter()
+        ours()
+        ratios.append((between - started) / (time.perf_counter() - between))
+    return float(np.median(ratios))

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset as ArrowDataset
-from transformers import PrinterCallback, TrainerCallback
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
 from mmsrarec.backbone.forward import whole_inputs
@@ -80,6 +83,15 @@ _REQUIRED: dict[str, Any] = {
 }
 
 
+# What a run that is judged at its checkpoints needs besides.
+_VALIDATED: dict[str, Any] = {
+    "eval_strategy": "steps",
+    "metric_for_best_model": "validation",
+    "greater_is_better": True,
+    "load_best_model_at_end": True,
+}
+
+
 def supervised_tune(
     backbone: Backbone,
     adapter: str,
@@ -89,9 +101,14 @@ def supervised_tune(
     workdir: str | Path,
     config: SFTConfig | None = None,
     seed: int = 0,
+    validate: Callable[[], float] | None = None,
+    patience: int = 3,
     description: str = "fine-tuning",
 ) -> list[dict[str, float]]:
     """Teach an adapter to answer prompts.
+
+    Under ``accelerate launch`` every process calls this with the same arguments and learns from its share of each
+    step's examples; only the main one writes.
 
     Parameters
     ----------
@@ -108,19 +125,26 @@ def supervised_tune(
         that pre-encoded rows need are replaced.
     seed
         Of order, dropout and initial weights, where `config` is ``None``.
+    validate
+        Asked at every checkpoint and at the end, with the adapter active, how good the adapter is; higher is better.
+        The adapter ends as it was when it was best. ``None`` keeps the last.
+    patience
+        Training stops once this many answers of `validate` in a row were no better than the best.
     description
         Shown with the progress.
 
     Returns
     -------
     list of dict
-        One entry a step: ``step``, ``loss``, ``learning_rate``, ``grad_norm``.
+        One entry a step: ``step``, ``loss``, ``learning_rate``, ``grad_norm``, and ``validation`` where it was asked.
 
     Raises
     ------
     InputError
-        If `prompts` and `answers` differ in length or are empty.
+        If `prompts` and `answers` differ in length or are empty, or `patience` is below 1.
     """
+    if patience < 1:
+        raise InputError(f"patience must be 1 or more, got {patience}.")
     if len(prompts) != len(answers) or not len(prompts):
         raise InputError(
             f"prompts and answers must be of one length of 1 or more, got {len(prompts)} and {len(answers)}."
@@ -133,6 +157,8 @@ def supervised_tune(
         output_dir=str(workdir),
         **_REQUIRED,
     )
+    if validate is not None:
+        arguments = replace(arguments, eval_steps=arguments.save_steps, **_VALIDATED)
     rows = ArrowDataset.from_dict(
         {"index": list(range(len(encoded))), "length": [len(row) for row in encoded]}
     )
@@ -145,8 +171,10 @@ def supervised_tune(
             args=arguments,
             train_dataset=rows,
             processing_class=backbone.processor,
+            adapter=adapter,
+            validate=validate,
             data_collator=_collate_indices,
-            callbacks=[log],
+            callbacks=[log, *([EarlyStoppingCallback(patience)] if validate else [])],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last_checkpoint(workdir))
@@ -156,10 +184,22 @@ def supervised_tune(
 class _AnswerTrainer(SFTTrainer):
     """TRL's trainer over encoded rows, with the loss on answer tokens by the fused kernel."""
 
-    def __init__(self, backbone: Backbone, encoded: Sequence[Encoded], **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(
+        self,
+        backbone: Backbone,
+        encoded: Sequence[Encoded],
+        *,
+        adapter: str,
+        validate: Callable[[], float] | None,
+        **arguments: Any,
+    ) -> None:
+        # The trainer wants to see rows to evaluate on, but they are not what the validation reads.
+        rows = arguments["train_dataset"] if validate else None
+        super().__init__(eval_dataset=rows, **arguments)
         self._backbone = backbone
         self._encoded = encoded
+        self._adapter = adapter
+        self._validate = validate
         # The loss below is a mean over the rows of a micro-batch, so the trainer itself divides by their number.
         self.model_accepts_loss_kwargs = False
 
@@ -189,6 +229,31 @@ class _AnswerTrainer(SFTTrainer):
         )
         loss = nll.mean()
         return (loss, outputs) if return_outputs else loss
+
+    def evaluate(self, *given: Any, **named: Any) -> dict[str, float]:
+        """Ask the validation, in evaluation mode and without gradients."""
+        assert self._validate is not None
+        self.model.eval()
+        with torch.no_grad():
+            metrics = {"eval_validation": float(self._validate())}
+        self.model.train()
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        """Bring rows of like length together in each step, over all processes, so that none waits for another."""
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthGroupedSampler(rows, lengths=[len(one) for one in self._encoded])
+
+    def _load_best_model(self) -> None:
+        """Take the adapter back from the best checkpoint; the trainer's own way looks for unnamed adapters alone."""
+        if self.state.best_model_checkpoint is None:
+            return
+        folder = Path(self.args.output_dir) / Path(self.state.best_model_checkpoint).name
+        named = folder / self._adapter / "adapter_model.safetensors"
+        weights = named if named.exists() else folder / named.name
+        set_peft_model_state_dict(self._backbone.model, load_file(weights), adapter_name=self._adapter)
 
 
 def _answer_positions(
@@ -238,12 +303,18 @@ class StepLog(TrainerCallback):
 
     def on_log(self, arguments: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
         """Keep the numbers of one step."""
-        if logs is None or "loss" not in logs:
+        if logs and "eval_validation" in logs and self.steps:
+            self.steps[-1]["validation"] = logs["eval_validation"]
+        elif logs is None or "loss" not in logs:
             return
-        numbers = {name: float(value) for name, value in logs.items() if isinstance(value, int | float | str)}
-        self.steps.append({"step": state.global_step, **numbers})
-        self._path.write_text("".join(json.dumps(step) + "\n" for step in self.steps), "utf-8")
-        self._progress.advance(1, f"loss {numbers['loss']:.3f}")
+        else:
+            numbers = {
+                name: float(value) for name, value in logs.items() if isinstance(value, int | float | str)
+            }
+            self.steps.append({"step": state.global_step, **numbers})
+            self._progress.advance(1, f"loss {numbers['loss']:.3f}")
+        if state.is_world_process_zero:
+            self._path.write_text("".join(json.dumps(step) + "\n" for step in self.steps), "utf-8")
 
 
 def last_checkpoint(workdir: Path) -> str | None:
@@ -256,7 +327,7 @@ def last_checkpoint(workdir: Path) -> str | None:
         try:
             step = int(json.loads((folder / "trainer_state.json").read_text("utf-8"))["global_step"])
         except (OSError, ValueError, KeyError, TypeError):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be at it as well
             continue
         found.append((step, folder))
     return str(max(found)[1]) if found else None

@@ -1,6 +1,9 @@
 """Supervised tuning: the loss is on answer tokens, only the adapter learns, and a killed run ends the same."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,13 +123,27 @@ def test_fifty_steps_converge_alike_with_and_without_the_kernel(
         torch.testing.assert_close(learned["cpu"][name], value, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("validated", [False, True])
 def test_interrupted_run_ends_with_the_same_weights(
-    tiny_llava: Backbone, tmp_path: Path, monkeypatch
+    tiny_llava: Backbone, tmp_path: Path, monkeypatch, validated: bool
 ) -> None:
     fresh(tiny_llava)
-    whole = supervised_tune(
-        tiny_llava, "tuned", PROMPTS, ANSWERS, workdir=tmp_path / "a", config=config(tmp_path / "a")
-    )
+
+    def tune(folder: Path) -> list[dict[str, float]]:
+        def first_is_best() -> float:
+            return float(tiny_llava.first_token_probability(PROMPTS[:4]).mean())
+
+        return supervised_tune(
+            tiny_llava,
+            "tuned",
+            PROMPTS,
+            ANSWERS,
+            workdir=folder,
+            config=config(folder),
+            validate=first_is_best if validated else None,
+        )
+
+    whole = tune(tmp_path / "a")
     undisturbed = weights(tiny_llava, tmp_path / "a_weights")
 
     fresh(tiny_llava)
@@ -139,20 +156,90 @@ def test_interrupted_run_ends_with_the_same_weights(
 
     monkeypatch.setattr(StepLog, "on_log", interrupting)
     with pytest.raises(KeyboardInterrupt):
-        supervised_tune(
-            tiny_llava, "tuned", PROMPTS, ANSWERS, workdir=tmp_path / "b", config=config(tmp_path / "b")
-        )
+        tune(tmp_path / "b")
     monkeypatch.undo()
     fresh(tiny_llava)
-    resumed = supervised_tune(
-        tiny_llava, "tuned", PROMPTS, ANSWERS, workdir=tmp_path / "b", config=config(tmp_path / "b")
-    )
+    resumed = tune(tmp_path / "b")
     again = weights(tiny_llava, tmp_path / "b_weights")
     tiny_llava.remove_adapter("tuned")
     assert undisturbed.keys() == again.keys()
     assert all(torch.equal(undisturbed[name], again[name]) for name in again)
     assert [step["step"] for step in resumed] == [step["step"] for step in whole]
     assert [step["loss"] for step in resumed] == [step["loss"] for step in whole]
+    told = [step.get("validation") for step in whole]
+    assert [step.get("validation") for step in resumed] == told
+    assert [number for number, value in enumerate(told, 1) if value] == ([2, 4, 6] if validated else [])
+
+
+def test_it_stops_early_and_ends_as_it_was_at_its_best(tiny_llava: Backbone, tmp_path: Path) -> None:
+    fresh(tiny_llava)
+    answers = iter([0.5, 0.9, 0.6, 0.8, 0.7, 0.95])
+    seen = []
+
+    def validate() -> float:
+        assert not tiny_llava.model.training
+        assert not torch.is_grad_enabled()
+        seen.append(weights(tiny_llava, tmp_path / f"weights-{len(seen)}"))
+        return next(answers)
+
+    log = supervised_tune(
+        tiny_llava,
+        "tuned",
+        PROMPTS,
+        ANSWERS,
+        workdir=tmp_path / "run",
+        config=config(tmp_path / "run", num_train_epochs=4),
+        validate=validate,
+    )
+    assert [(step["step"], step["validation"]) for step in log if "validation" in step] == [
+        (2, 0.5), (4, 0.9), (6, 0.6), (8, 0.8), (10, 0.7),
+    ]  # fmt: skip
+    assert len(log) == 10
+    ended = weights(tiny_llava, tmp_path / "ended")
+    assert all(torch.equal(ended[name], seen[1][name]) for name in ended)
+    assert not all(torch.equal(ended[name], seen[-1][name]) for name in ended)
+    tiny_llava.remove_adapter("tuned")
+
+
+def test_accumulated_micro_batches_learn_as_one_batch(tiny_llava: Backbone, tmp_path: Path) -> None:
+    losses = {}
+    for rows, accumulation in ((4, 1), (2, 2), (1, 4)):
+        fresh(tiny_llava, dropout=0.0)
+        folder = tmp_path / str(rows)
+        settings = config(
+            folder,
+            per_device_train_batch_size=rows,
+            gradient_accumulation_steps=accumulation,
+            num_train_epochs=3,
+        )
+        log = supervised_tune(tiny_llava, "tuned", PROMPTS, ANSWERS, workdir=folder, config=settings)
+        losses[rows] = [step["loss"] for step in log]
+    tiny_llava.remove_adapter("tuned")
+    assert len(losses[4]) == 9
+    assert losses[2] == pytest.approx(losses[4], rel=1e-4)
+    assert losses[1] == pytest.approx(losses[4], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one(tmp_path: Path) -> None:
+    """``accelerate launch`` on two CPU processes against one that accumulates the same steps."""
+    script = str(Path(__file__).parent / "tune_in_processes.py")
+    # accelerate's CPU launcher wants MPI; the one it has for GPUs starts any processes, which then find no GPU.
+    launcher = "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"
+    losses = {}
+    for name, command, accumulation in (
+        ("one", [script], 2),
+        ("two", ["-m", *launcher, "--num_machines", "1", "--mixed_precision", "no", script], 1),
+    ):
+        folder = tmp_path / name
+        environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, *command, str(folder), str(accumulation)]
+        subprocess.run(command, check=True, timeout=300, env=environment)
+        log = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+        assert [step["step"] for step in log] == list(range(1, 13))
+        losses[name] = [step["loss"] for step in log]
+    assert losses["one"][-1] < losses["one"][0]
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-3)
 
 
 def test_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
