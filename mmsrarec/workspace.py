@@ -13,7 +13,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -40,6 +40,9 @@ class Workspace:
     ----------
     folder
         Made if it is missing. An existing folder must be empty or a workspace.
+    shared
+        Folders of other workspaces. A stage that is finished there, from the same inputs, is read there and not made
+        again; nothing is written to them.
 
     Raises
     ------
@@ -63,8 +66,9 @@ class Workspace:
     ['answer']
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, shared: Sequence[str | Path] = ()) -> None:
         self.folder = Path(folder)
+        self.shared = [Path(other) for other in shared]
         self.kept: list[str] = []
         self.made: list[str] = []
         self._lock: int | None = None
@@ -148,6 +152,11 @@ class Workspace:
             replace_folder(sealed, final)
             self.kept.append(name)
             return load(final)
+        for other in self.shared:
+            if self._is_done(other / name, name, made_from):
+                self.kept.append(name)
+                logger.info("stage %s: the one of %s is the same and used", name, other)
+                return load(other / name)
         partial = self._open_partial(name, made_from)
         logger.info("stage %s: started", name)
         started = time.monotonic()

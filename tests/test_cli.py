@@ -27,7 +27,18 @@ from mmsrarec.data import BadRowsWarning, Dataset, make_catalogue
 from mmsrarec.errors import InputError, MmsrarecError, StoredFileError
 from mmsrarec.storage import write_artefact
 
-COMMANDS = ["demo", "fit", "predict", "recommend", "explain", "search", "evaluate", "report", "info"]
+COMMANDS = [
+    "demo",
+    "fit",
+    "predict",
+    "recommend",
+    "explain",
+    "search",
+    "evaluate",
+    "ablate",
+    "report",
+    "info",
+]
 
 
 def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

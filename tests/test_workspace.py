@@ -46,6 +46,23 @@ def test_changed_inputs_make_it_again(tmp_path: Path) -> None:
         assert workspace.stage("a", "f1", counter.build, counter.load) == "2"
 
 
+def test_a_finished_stage_of_another_workspace_is_used_and_not_changed(tmp_path: Path) -> None:
+    counter = Counter()
+    with Workspace(tmp_path / "first") as workspace:
+        workspace.stage("a", "f0", counter.build, counter.load)
+    with Workspace(tmp_path / "second", shared=[tmp_path / "missing", tmp_path / "first"]) as workspace:
+        assert workspace.stage("a", "f0", counter.build, counter.load) == "1"
+        assert workspace.kept == ["a"]
+        assert not (tmp_path / "second" / "a").exists()
+        assert workspace.stage("a", "f1", counter.build, counter.load) == "2"
+    assert (tmp_path / "first" / "a" / "value.txt").read_text() == "1"
+    # A damaged one is not taken over, and not repaired where it lies.
+    (tmp_path / "first" / "a" / "value.txt").write_text("7")
+    with Workspace(tmp_path / "third", shared=[tmp_path / "first"]) as workspace:
+        assert workspace.stage("a", "f0", counter.build, counter.load) == "3"
+    assert (tmp_path / "first" / "a" / "value.txt").read_text() == "7"
+
+
 def test_damaged_artefact_is_made_again(tmp_path: Path) -> None:
     counter = Counter()
     with Workspace(tmp_path) as workspace:

@@ -31,7 +31,7 @@ from mmsrarec.progress import Ticker, ticker
 if TYPE_CHECKING:
     from mmsrarec.backbone.backbone import Backbone
 
-__all__ = ["RESUMABLE", "StepLog", "last_checkpoint", "supervised_config", "supervised_tune"]
+__all__ = ["RESUMABLE", "StepLog", "answer_loss", "last_checkpoint", "supervised_config", "supervised_tune"]
 
 
 def supervised_config(workdir: Path, *, seed: int, cpu: bool) -> SFTConfig:
@@ -212,22 +212,7 @@ class _AnswerTrainer(SFTTrainer):
     ) -> Any:
         """Return the mean over examples of the answers' summed NLL."""
         rows = [self._encoded[index] for index in inputs["index"].tolist()]
-        # The model's own forward is called, not its inside, so that a distributed wrapper sees the call.
-        outputs = model(
-            **whole_inputs(self._backbone, rows), use_cache=False, output_hidden_states=True, logits_to_keep=1
-        )
-        hidden = outputs.hidden_states[-1]  # (rows, tokens, hidden)
-        before, targets, offsets = _answer_positions(rows)
-        head = self._backbone.output_head()
-        nll = sequence_nll(
-            head.scaled(hidden[before[0], before[1]]),
-            head.weight,
-            targets.to(hidden.device),
-            offsets.to(hidden.device),
-            reduction="sum",
-            softcap=head.softcap,
-        )
-        loss = nll.mean()
+        loss, outputs = answer_loss(self._backbone, model, rows)
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *given: Any, **named: Any) -> dict[str, float]:
@@ -254,6 +239,47 @@ class _AnswerTrainer(SFTTrainer):
         named = folder / self._adapter / "adapter_model.safetensors"
         weights = named if named.exists() else folder / named.name
         set_peft_model_state_dict(self._backbone.model, load_file(weights), adapter_name=self._adapter)
+
+
+def answer_loss(
+    backbone: Backbone, model: torch.nn.Module, rows: Sequence[Encoded]
+) -> tuple[torch.Tensor, Any]:
+    """Compute the mean over examples of the answers' summed NLL.
+
+    Parameters
+    ----------
+    backbone
+        Holds the model.
+    model
+        What is called: the model itself, or what a trainer wrapped around it.
+    rows
+        Encoded prompts with answers.
+
+    Returns
+    -------
+    loss : torch.Tensor
+        A scalar.
+    outputs
+        What the model returned.
+    """
+    # The model's own forward is called, not its inside, so that a distributed wrapper sees the call.
+    outputs = model(
+        **whole_inputs(backbone, rows), use_cache=False, output_hidden_states=True, logits_to_keep=1
+    )
+    hidden = outputs.hidden_states[-1]  # (rows, tokens, hidden)
+    before, targets, offsets = _answer_positions(rows)
+    head = backbone.output_head()
+    # Mixed precision hands out float32 whatever the weights are.
+    states = head.scaled(hidden[before[0], before[1]]).to(head.weight.dtype)  # (answer tokens, hidden)
+    nll = sequence_nll(
+        states,
+        head.weight,
+        targets.to(hidden.device),
+        offsets.to(hidden.device),
+        reduction="sum",
+        softcap=head.softcap,
+    )
+    return nll.mean(), outputs
 
 
 def _answer_positions(

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from mmsrarec import __version__, progress
+from mmsrarec.cli.ablating import ablate
 from mmsrarec.cli.asking import explain, predict, recommend, search
 from mmsrarec.cli.demonstration import demo
 from mmsrarec.cli.fitting import fit
@@ -119,6 +120,11 @@ _command(
     evaluate,
     "mmsrarec evaluate runs/shop/model --workdir runs/shop",
     "Measure a fitted model on the people or events that its fit held out, beside simple baselines.",
+)
+_command(
+    ablate,
+    "mmsrarec ablate --data my-shop/ --workdir runs/shop --preset quick --part paths --part image",
+    "Measure what each part of the method is worth: fit and judge with one left out at a time.",
 )
 _command(
     report,

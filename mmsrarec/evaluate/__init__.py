@@ -5,8 +5,10 @@ protocol (one positive among 20 negatives) and over the full catalogue, always b
 item-kNN, and returns an :class:`EvaluationTable` with bootstrap intervals by user.
 """
 
+from mmsrarec.evaluate.ablations import evaluate_ablations
 from mmsrarec.evaluate.baselines import Popularity
 from mmsrarec.evaluate.cases import EvaluationCases
+from mmsrarec.evaluate.cost import RecommendationCost, recommendation_cost
 from mmsrarec.evaluate.evaluation import Scorer, evaluate
 from mmsrarec.evaluate.intervals import PairedTest, bootstrap_interval, paired_test
 from mmsrarec.evaluate.metrics import auc, hit_rate, mid_ranks, ndcg, reciprocal_rank
@@ -18,14 +20,17 @@ __all__ = [
     "EvaluationTable",
     "PairedTest",
     "Popularity",
+    "RecommendationCost",
     "Scorer",
     "auc",
     "bootstrap_interval",
     "evaluate",
+    "evaluate_ablations",
     "evaluate_recommender",
     "hit_rate",
     "mid_ranks",
     "ndcg",
     "paired_test",
     "reciprocal_rank",
+    "recommendation_cost",
 ]

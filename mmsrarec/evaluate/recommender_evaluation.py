@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from mmsrarec.recommender import Recommender
     from mmsrarec.recommender.engine import Engine, Ranked
 
-__all__ = ["evaluate_recommender"]
+__all__ = ["BLEND", "PROBABILITY", "evaluate_recommender"]
+
+BLEND, PROBABILITY = "mmsrarec", "p(yes) alone"
+"""Rows that the language model has a part in."""
 
 _BELOW_CANDIDATES = 1e4
 
@@ -61,7 +64,8 @@ def evaluate_recommender(
     Returns
     -------
     EvaluationTable
-        Rows ``mmsrarec``, ``p(yes) alone``, ``sequence model``, ``popularity``, ``item-kNN``.
+        Rows ``mmsrarec``, ``p(yes) alone`` (unless the language model was left out), ``sequence model``,
+        ``popularity``, ``item-kNN``.
 
     Raises
     ------
@@ -80,10 +84,12 @@ def evaluate_recommender(
         cases = cases.select(np.sort(np.random.default_rng(seed).permutation(len(cases))[:users]))
     asker = _Asker(recommender.engine_, _own_entries(recommender, test, cases))
     scorers: dict[str, Scorer] = {
-        "mmsrarec": asker.scorer(lambda ranked: ranked.scores),
-        "p(yes) alone": asker.scorer(lambda ranked: ranked.probabilities),
+        BLEND: asker.scorer(lambda ranked: ranked.scores),
+        PROBABILITY: asker.scorer(lambda ranked: ranked.probabilities),
         "sequence model": recommender.engine_.sequence_model.scores,
     }
+    if recommender.engine_.ranker is None:
+        del scorers[PROBABILITY]
     known = parts.users
     training = Histories.from_lists([known.histories[int(user)] for user in np.flatnonzero(known.training)])
     protocols = ["uniform", "popularity", *(["full"] if full_catalogue else [])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from mmsrarec.retrieve import (
     PathFinder,
     SequenceModel,
     SimilarUsers,
+    item_text,
 )
 
 __all__ = ["RANK_ADAPTER", "Components", "Retrieval", "join"]
@@ -62,18 +63,31 @@ class Retrieval:
         *,
         history: int,
         neighbours: int,
+        without: frozenset[str] = frozenset(),
     ) -> Retrieval:
         """Join the parts with what training users took, and with the tokenizer that counts and cuts the texts."""
         tokenizer = backbone.tokenizer
         paths = CoInteraction.from_arrays(taken.indptr, taken.items, len(contents))
-        view = ItemView(contents, keywords, lambda text, tokens: cut_text(text, tokenizer, tokens))
+        texts = None
+        if "keywords" in without:
+            texts = [
+                cut_text(item_text(content), tokenizer, count_tokens(", ".join(words), tokenizer))
+                for content, words in zip(contents, keywords, strict=True)
+            ]
+        view = ItemView(
+            contents,
+            keywords,
+            lambda text, tokens: cut_text(text, tokenizer, tokens),
+            texts=texts,
+            pictures="image" not in without,
+        )
         builder = ContextBuilder(
             view,
             similar_users,
             history=history,
-            neighbours=neighbours,
+            neighbours=0 if "similar_users" in without else neighbours,
             count_tokens=lambda text: count_tokens(text, tokenizer),
-            paths=PathFinder(paths),
+            paths=None if "paths" in without else PathFinder(paths),
         )
         return cls(contents, keywords, sequence_model, similar_users, paths, builder)
 
@@ -103,6 +117,8 @@ class Components:
         Keywords, sequence model and similar users.
     blend
         The last step of the ranking.
+    without
+        Names of the parts that were left out, see :data:`mmsrarec.recommender.ablation.PARTS`.
     """
 
     catalogue: Dataset
@@ -113,6 +129,7 @@ class Components:
     tuned: bool
     retrieval: Retrieval
     blend: BlendRanker
+    without: frozenset[str] = field(default_factory=frozenset)
 
 
 def join(parts: Components, *, candidates: int) -> Engine:
@@ -121,11 +138,14 @@ def join(parts: Components, *, candidates: int) -> Engine:
     source = CandidateSource(
         KeywordSearch(retrieval.keywords), retrieval.keywords, retrieval.paths, budget=candidates
     )
+    adapter = RANK_ADAPTER if parts.tuned else None
     return Engine(
         sequence_model=retrieval.sequence_model,
         builder=retrieval.builder,
         source=source,
         feature_builder=FeatureBuilder(source, retrieval.similar_users, parts.popularity),
-        ranker=MLLMRanker(parts.backbone, retrieval.view, adapter=RANK_ADAPTER if parts.tuned else None),
+        ranker=None
+        if "mllm" in parts.without
+        else MLLMRanker(parts.backbone, retrieval.view, adapter=adapter),
         blend=parts.blend,
     )

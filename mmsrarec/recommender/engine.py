@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mmsrarec.errors import InputError
 from mmsrarec.rank import BlendRanker, CandidateSource, FeatureBuilder, MLLMRanker
 from mmsrarec.retrieve import ContextBuilder, SequenceModel, UserContext
 
@@ -26,7 +27,7 @@ class Ranked:
     scores
         float64 (n,), blended probability.
     probabilities
-        float32 (n,), the language model's p(yes).
+        float32 (n,), the language model's p(yes); NaN where it was not asked.
     features
         float64 (n, features).
     context
@@ -47,20 +48,24 @@ class Engine:
     Attributes
     ----------
     sequence_model, builder, source, feature_builder, ranker, blend
-        The rooms' own objects over one catalogue.
+        The rooms' own objects over one catalogue; `ranker` is ``None`` where the language model is left out.
     """
 
     sequence_model: SequenceModel
     builder: ContextBuilder
     source: CandidateSource
     feature_builder: FeatureBuilder
-    ranker: MLLMRanker
+    ranker: MLLMRanker | None
     blend: BlendRanker
 
     @property
     def n_items(self) -> int:
         """Number of items in the catalogue."""
         return len(self.builder.view)
+
+    def without_language_model(self) -> Engine:
+        """Return the same parts with nobody to ask for p(yes)."""
+        return replace(self, ranker=None)
 
     def probability(
         self,
@@ -70,7 +75,17 @@ class Engine:
         exclude_users: np.ndarray | None = None,
         progress: str | None = None,
     ) -> list[np.ndarray]:
-        """Return the paper's p(yes) of each candidate, float32, one array a user."""
+        """Return the paper's p(yes) of each candidate, float32, one array a user.
+
+        Raises
+        ------
+        InputError
+            If the language model was left out.
+        """
+        if self.ranker is None:
+            raise InputError(
+                "the language model was left out (without=['mllm']), so there is no p(yes); use recommend."
+            )
         contexts = self.builder.build(histories, exclude_users=exclude_users)
         evidence = self.builder.evidence(histories, candidates, exclude_users=exclude_users)
         return self.ranker.probability(contexts, candidates, evidence, progress=progress)
@@ -171,11 +186,17 @@ class Engine:
         progress: str | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return p(yes) and the blend's features of each candidate, one pair of arrays a user."""
-        evidence = self.builder.evidence(histories, candidates, exclude_users=exclude_users)
-        probabilities = self.ranker.probability(contexts, candidates, evidence, progress=progress)
+        if self.ranker is None:
+            # Log-odds of 0 for everybody: the blend gives a constant no weight.
+            probabilities = [np.full(len(items), 0.5, np.float32) for items in candidates]
+        else:
+            evidence = self.builder.evidence(histories, candidates, exclude_users=exclude_users)
+            probabilities = self.ranker.probability(contexts, candidates, evidence, progress=progress)
         matrices = self.feature_builder.build(
             histories, contexts, candidates, sequence_scores, probabilities, exclude_users=exclude_users
         )
+        if self.ranker is None:
+            probabilities = [np.full_like(p, np.nan) for p in probabilities]
         return probabilities, matrices
 
     def _rank(

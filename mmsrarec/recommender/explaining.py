@@ -69,13 +69,14 @@ def explain_candidate(
         [Neighbour(next_item.similarity, show(next_item.item)) for next_item in ranked.context.neighbours],
     )
     bridge_users, shared_items = _connections(paths, whole_history, item, exclude_user)
+    p = float(ranked.probabilities[place])
     contributions = blend.contributions(ranked.features[place : place + 1])[0]
     return Explanation(
         user_id=user_id,
         history=history,
         neighbours=neighbours,
         candidate=candidate,
-        probability=float(ranked.probabilities[place]),
+        probability=None if np.isnan(p) else p,
         score=float(ranked.scores[place]),
         rank=rank,
         features=dict(zip(FEATURES, (float(value) for value in contributions), strict=True)),

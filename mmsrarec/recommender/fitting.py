@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,7 @@ from mmsrarec.retrieve import SequenceModel, SimilarUsers
 from mmsrarec.storage import atomic_path, fingerprint
 from mmsrarec.summarize import KeywordTable, Summarizer
 from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora
-from mmsrarec.tune import sample_examples, template_fingerprint
+from mmsrarec.tune import DEFAULT_MIXTURE, ranking_validation, sample_examples, template_fingerprint
 from mmsrarec.workspace import CHECKPOINT, Workspace
 
 __all__ = ["Fit", "FitSettings"]
@@ -51,6 +52,7 @@ class FitSettings:
     grpo: Any
     sft: Any
     lora: Any
+    without: frozenset[str]
     seed: int
 
 
@@ -161,6 +163,7 @@ class Fit:
             self.users.training_histories(),
             history=settings.history,
             neighbours=settings.similar_users,
+            without=settings.without,
         )
         parts = Components(
             catalogue=self.train,
@@ -171,6 +174,7 @@ class Fit:
             tuned=preset.tune_examples > 0,
             retrieval=retrieval,
             blend=BlendRanker(),
+            without=settings.without,
         )
         self._rank_stages(workspace, parts, fingerprint(sequence_print, keywords))
         return parts
@@ -270,6 +274,10 @@ class Fit:
             self.backbone.fingerprint,
             template_fingerprint(),
             settings.preset.tune_examples,
+            settings.preset.tune_validation_users,
+            settings.preset.blend_users,
+            # What does not change the ranker's prompts and examples has its own place in what these come from.
+            sorted(settings.without - {"grpo", "sft"}),
             settings.history,
             settings.similar_users,
             config_text(settings.sft),
@@ -283,9 +291,10 @@ class Fit:
                 lambda folder: self._tune(parts, folder),
                 lambda folder: self._load_ranker(folder / "adapter"),
             )
+        self.made_from = fingerprint(ranker_print, settings.preset.blend_users, FEATURES)
         parts.blend = workspace.stage(
             "blend",
-            fingerprint(ranker_print, settings.preset.blend_users, FEATURES),
+            self.made_from,
             lambda folder: self._fit_blend(parts, folder),
             BlendRanker.load,
         )
@@ -295,6 +304,7 @@ class Fit:
             self.histories,
             parts.retrieval.builder,
             count=self.settings.preset.tune_examples,
+            mixture={"yes_no": 1.0} if "multi_task" in self.settings.without else DEFAULT_MIXTURE,
             hard_candidates=join(parts, candidates=self.settings.preset.candidates).candidates,
             seed=self.settings.seed,
         )
@@ -308,10 +318,32 @@ class Fit:
             config=self.settings.sft,
             workdir=folder / CHECKPOINT,
             seed=self.settings.seed,
+            validate=self._tune_validation(parts.retrieval),
             description="tuning the ranker",
         )
         self.backbone.save_adapter(RANK_ADAPTER, folder / "adapter")
         self._keep_logs(folder / CHECKPOINT, "ranker")
+
+    def _tune_validation(self, retrieval: Retrieval) -> Callable[[], float] | None:
+        preset = self.settings.preset
+        users = self._usable_validation_users()
+        # The blend's users come first; those behind them are looked at here, as far as there are any.
+        chosen = users[max(0, min(preset.blend_users, len(users) - preset.tune_validation_users)) :]
+        chosen = np.sort(chosen[: preset.tune_validation_users])
+        if not len(chosen):
+            return None
+        return ranking_validation(
+            self.backbone,
+            retrieval.builder,
+            [self.validation_histories[int(user)] for user in chosen],
+            exclude_users=self.users.knowledge_base_id[self.validation_users[chosen]],
+            seed=self.settings.seed,
+        )
+
+    def _usable_validation_users(self) -> np.ndarray:
+        """Return the validation users with two events or more, in seeded order."""
+        usable = np.flatnonzero(self.validation_histories.lengths >= 2)
+        return np.random.default_rng(self.settings.seed).permutation(usable)
 
     def _load_ranker(self, folder: Path) -> None:
         if RANK_ADAPTER in self.backbone.adapters:
@@ -319,13 +351,12 @@ class Fit:
         self.backbone.load_adapter(RANK_ADAPTER, folder)
 
     def _fit_blend(self, parts: Components, folder: Path) -> None:
-        rng = np.random.default_rng(self.settings.seed)
-        usable = np.flatnonzero(self.validation_histories.lengths >= 2)
+        usable = self._usable_validation_users()
         if not len(usable):
             raise InputError(
                 "validation holds no user with two events, so the blend cannot be fitted; give longer histories."
             )
-        users = np.sort(rng.permutation(usable)[: self.settings.preset.blend_users])
+        users = np.sort(usable[: self.settings.preset.blend_users])
         whole = [self.validation_histories[int(user)] for user in users]
         exclude = self.users.knowledge_base_id[self.validation_users[users]]
         count = min(_NEGATIVES, self.train.n_items - max(len(set(history.tolist())) for history in whole))

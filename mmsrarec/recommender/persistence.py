@@ -58,6 +58,7 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
     stored["backbone"] = None if loaded_pair else str(parameters["backbone"])
     preset = parameters["preset"]
     stored["preset"] = vars(preset) if isinstance(preset, Preset) else preset
+    stored["without"] = sorted(parts.without)
     about = {
         "parameters": stored,
         "backbone_fingerprint": parts.backbone.fingerprint,
@@ -146,6 +147,7 @@ def load_components(
         users.training_histories(),
         history=parameters["history"],
         neighbours=parameters["similar_users"],
+        without=frozenset(parameters["without"]),
     )
     parts = Components(
         catalogue=catalogue,
@@ -156,6 +158,7 @@ def load_components(
         tuned=about["tuned"],
         retrieval=retrieval,
         blend=blend,
+        without=frozenset(parameters["without"]),
     )
     return parts, parameters
 

@@ -27,6 +27,9 @@ class Preset:
         Most passes of the sequence model; it stops early on validation.
     tune_examples
         Examples of supervised fine-tuning over the four kinds of task; 0 ranks with the bare model.
+    tune_validation_users
+        Validation users whose ranking is looked at while tuning goes on, to stop early and keep the best; 0 keeps the
+        last. They are others than the blend's as far as there are enough.
     blend_users
         Validation users whose candidates the language model scores to fit the blend.
     candidates
@@ -40,6 +43,7 @@ class Preset:
     held_out_items: int
     sequence_epochs: int
     tune_examples: int
+    tune_validation_users: int
     blend_users: int
     candidates: int
 
@@ -59,6 +63,7 @@ PRESETS = {
         held_out_items=0,
         sequence_epochs=40,
         tune_examples=64,
+        tune_validation_users=0,
         blend_users=10,
         candidates=16,
     ),
@@ -70,6 +75,7 @@ PRESETS = {
         held_out_items=32,
         sequence_epochs=40,
         tune_examples=240,
+        tune_validation_users=16,
         blend_users=32,
         candidates=30,
     ),
@@ -81,6 +87,7 @@ PRESETS = {
         held_out_items=200,
         sequence_epochs=100,
         tune_examples=20_000,
+        tune_validation_users=100,
         blend_users=500,
         candidates=100,
     ),

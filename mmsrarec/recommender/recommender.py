@@ -16,6 +16,7 @@ from mmsrarec.data import Dataset
 from mmsrarec.errors import InputError
 from mmsrarec.explain import Explanation
 from mmsrarec.progress import logger
+from mmsrarec.recommender.ablation import check_without, preset_without
 from mmsrarec.recommender.border import Asked, allowed_items, read_candidates, read_people
 from mmsrarec.recommender.components import Components, join
 from mmsrarec.recommender.engine import Engine, Ranked
@@ -73,6 +74,9 @@ class Recommender:
         ``"sasrec"`` or ``"gru4rec"``.
     lora, grpo, sft
         PEFT's and TRL's own configurations, where the defaults do not fit.
+    without
+        Names of parts of the method to leave out, to see what each is worth:
+        :data:`mmsrarec.recommender.ablation.PARTS`.
     device
         ``"cpu"``, ``"cuda"``, …; ``None`` takes a GPU if there is one.
     trust_remote_code
@@ -102,6 +106,7 @@ class Recommender:
         lora: LoraConfig | None = None,
         grpo: GRPOConfig | None = None,
         sft: SFTConfig | None = None,
+        without: Sequence[str] = (),
         device: str | None = None,
         trust_remote_code: bool = False,
         seed: int = 0,
@@ -118,6 +123,7 @@ class Recommender:
         self.lora = lora
         self.grpo = grpo
         self.sft = sft
+        self.without = without
         self.device = device
         self.trust_remote_code = trust_remote_code
         self.seed = seed
@@ -157,7 +163,12 @@ class Recommender:
         return f"Recommender({', '.join(changed)})"
 
     def fit(
-        self, train: Dataset, validation: Dataset | None = None, *, workdir: str | Path | None = None
+        self,
+        train: Dataset,
+        validation: Dataset | None = None,
+        *,
+        workdir: str | Path | None = None,
+        shared: Sequence[str | Path] = (),
     ) -> Recommender:
         """Learn from a catalogue and its interactions.
 
@@ -171,6 +182,8 @@ class Recommender:
         workdir
             Folder for finished and unfinished stages. A fit that was interrupted goes on where it was; one
             that is already done does nothing. ``None`` works in a folder that is removed afterwards.
+        shared
+            Workdirs of other fits, whose finished stages are used where they were made from the same.
 
         Returns
         -------
@@ -197,20 +210,22 @@ class Recommender:
             )
         if workdir is None:
             with TemporaryDirectory(prefix="mmsrarec-") as temporary:
-                return self.fit(train, validation, workdir=temporary)
+                return self.fit(train, validation, workdir=temporary, shared=shared)
         backbone = self._load_backbone()
         fit = Fit(settings, backbone, self._load_encoder(), train, validation)
-        with Workspace(workdir) as workspace:
+        with Workspace(workdir, shared=shared) as workspace:
             parts = fit.run(workspace)
             if not workspace.made:
                 logger.warning("everything was already done in %s; nothing was fitted again", workdir)
             self.stages_made_ = tuple(workspace.made)
             self.timings_ = workspace.timings()
+            self.made_from_ = fit.made_from
         self._take(parts)
         return self
 
     def _settings(self) -> FitSettings:
-        preset = find_preset(self.preset)
+        without = check_without(self.without)
+        preset = preset_without(find_preset(self.preset), without)
         check_integer("history", self.history, 1)
         check_integer("similar_users", self.similar_users, 0)
         check_integer("max_keywords", self.max_keywords, 1)
@@ -230,6 +245,7 @@ class Recommender:
             grpo=self.grpo,
             sft=self.sft,
             lora=self.lora,
+            without=without,
             seed=self.seed,
         )
 

@@ -9,7 +9,7 @@
 from mmsrarec.retrieve.co_interaction import Bridges, CoInteraction
 from mmsrarec.retrieve.context import ContextBuilder, NextItem, UserContext
 from mmsrarec.retrieve.item_neighbours import ItemKNN, Transitions
-from mmsrarec.retrieve.item_view import ItemView
+from mmsrarec.retrieve.item_view import ItemView, item_text
 from mmsrarec.retrieve.keyword_index import KeywordIndex
 from mmsrarec.retrieve.keyword_search import KeywordSearch
 from mmsrarec.retrieve.path_evidence import PathEvidence, PathFinder
@@ -31,4 +31,5 @@ __all__ = [
     "SimilarUsers",
     "Transitions",
     "UserContext",
+    "item_text",
 ]

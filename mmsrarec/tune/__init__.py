@@ -14,6 +14,7 @@ from mmsrarec.tune.tasks import (
     yes_no,
     yes_no_prompt,
 )
+from mmsrarec.tune.validation import mean_auc, ranking_validation
 
 __all__ = [
     "DEFAULT_MIXTURE",
@@ -25,7 +26,9 @@ __all__ = [
     "draw_negatives",
     "fill",
     "match_keywords",
+    "mean_auc",
     "next_keywords",
+    "ranking_validation",
     "sample_examples",
     "template_fingerprint",
     "template_text",

@@ -15,6 +15,7 @@ from mmsrarec.backbone import Backbone, Prompt, supervised_tune
 from mmsrarec.backbone.supervised import StepLog, last_checkpoint
 from mmsrarec.errors import InputError
 from mmsrarec.testing import TinyPicture
+from mmsrarec.testing import tiny_qwen as make_tiny_qwen
 
 LORA = {
     "r": 4,
@@ -218,6 +219,22 @@ def test_accumulated_micro_batches_learn_as_one_batch(tiny_llava: Backbone, tmp_
     assert len(losses[4]) == 9
     assert losses[2] == pytest.approx(losses[4], rel=1e-4)
     assert losses[1] == pytest.approx(losses[4], rel=1e-4)
+
+
+def test_half_precision_with_checkpointing_learns_alike(tiny_qwen: Backbone, tmp_path: Path) -> None:
+    """What a GPU runs: weights in bfloat16, mixed precision, activations made again."""
+    half = Backbone.load(make_tiny_qwen(), device="cpu", dtype="bfloat16")
+    losses = {}
+    for name, backbone in (("whole", tiny_qwen), ("half", half)):
+        fresh(backbone, dropout=0.0)
+        settings = config(
+            tmp_path / name, num_train_epochs=4, bf16=name == "half", gradient_checkpointing=name == "half"
+        )
+        log = supervised_tune(backbone, "tuned", PROMPTS, ANSWERS, workdir=tmp_path / name, config=settings)
+        losses[name] = [step["loss"] for step in log]
+        backbone.remove_adapter("tuned")
+    assert losses["half"] == pytest.approx(losses["whole"], rel=0.15)
+    assert sum(losses["half"][-6:]) < 0.9 * sum(losses["half"][:6])
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ TINY = Preset(
     held_out_items=4,
     sequence_epochs=2,
     tune_examples=8,
+    tune_validation_users=2,
     blend_users=4,
     candidates=8,
 )

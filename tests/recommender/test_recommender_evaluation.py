@@ -6,7 +6,13 @@ import pytest
 from mmsrarec import Recommender
 from mmsrarec.data import Dataset
 from mmsrarec.errors import InputError
-from mmsrarec.evaluate import EvaluationCases, EvaluationTable, evaluate_recommender, mid_ranks
+from mmsrarec.evaluate import (
+    EvaluationCases,
+    EvaluationTable,
+    evaluate_recommender,
+    mid_ranks,
+    recommendation_cost,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +73,18 @@ def test_bad_arguments_are_named(fitted: Recommender, parts) -> None:
     if other.n_items != parts[2].n_items:
         with pytest.raises(InputError, match="test must have the catalogue"):
             evaluate_recommender(fitted, other)
+
+
+def test_the_cost_line_counts_a_prefix_once(fitted: Recommender, parts) -> None:
+    cost = recommendation_cost(fitted, parts[2], users=3, negatives=8)
+    assert (cost.users, cost.candidates) == (3, 27)
+    # A prefix and, on a CPU, its branches as one batch.
+    assert (cost.passes, cost.sequences) == (6, 30)
+    assert 0 < cost.pictures <= 27
+    assert cost.tokens < 0.7 * cost.tokens_one_by_one
+    assert 0 < cost.seconds_without < cost.seconds
+    again = recommendation_cost(fitted, parts[2], users=3, negatives=8)
+    assert (again.tokens, again.pictures) == (cost.tokens, cost.pictures)
+    assert f"{cost.tokens / 27:.0f} tokens" in str(cost)
+    with pytest.raises(InputError, match="users must be 1 or more"):
+        recommendation_cost(fitted, parts[2], users=0)
