@@ -25,7 +25,7 @@ def draw_negatives(
     *,
     n_items: int,
     shares: Mapping[str, float],
-    suggested: Sequence[np.ndarray] | None,
+    suggest: Callable[[np.ndarray], Sequence[np.ndarray]] | None,
     rng: np.random.Generator,
 ) -> list[list[int]]:
     """Draw negatives of each example.
@@ -42,9 +42,9 @@ def draw_negatives(
         Size of the catalogue.
     shares
         Share of examples that take ``"uniform"``, ``"popularity"`` and ``"hard"`` negatives.
-    suggested
-        Candidates of each example for ``"hard"``; where too few of them are untouched, uniform ones fill up.
-        ``None`` draws evenly in their place.
+    suggest
+        Gives candidates of the examples whose numbers it is given, for ``"hard"``; where too few of them are untouched,
+        uniform ones fill up. ``None`` draws evenly in their place.
     rng
         Of all draws.
 
@@ -62,7 +62,7 @@ def draw_negatives(
     --------
     >>> drawn = draw_negatives(
     ...     Histories.from_lists([[0, 1]]), np.array([0]), np.array([2]), n_items=4,
-    ...     shares={"hard": 1.0}, suggested=[np.array([1, 3])], rng=np.random.default_rng(0))
+    ...     shares={"hard": 1.0}, suggest=lambda rows: [np.array([1, 3])], rng=np.random.default_rng(0))
     >>> sorted(drawn[0])
     [2, 3]
     """  # fmt: skip
@@ -81,10 +81,11 @@ def draw_negatives(
                 )
                 for row, items in zip(rows, found, strict=True):
                     drawn[row] = items.tolist()
-    if suggested is not None:
-        for row in np.flatnonzero(sources == "hard"):
-            usable = np.setdiff1d(suggested[row], histories[int(users[row])])
-            hard = rng.permutation(usable)[: counts[row]].tolist()
-            rest = [item for item in drawn[row] if item not in hard]
-            drawn[row] = [*hard, *rest][: counts[row]]
+    hard = np.flatnonzero((sources == "hard") & (counts > 0))
+    if suggest is not None and len(hard):
+        for row, suggested in zip(hard, suggest(hard), strict=True):
+            usable = np.setdiff1d(suggested, histories[int(users[row])])
+            chosen = rng.permutation(usable)[: counts[row]].tolist()
+            rest = [item for item in drawn[row] if item not in chosen]
+            drawn[row] = [*chosen, *rest][: counts[row]]
     return drawn

@@ -6,7 +6,7 @@ is built from what came before the positive and from other users only, so it nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -91,13 +91,20 @@ def sample_examples(
     # The first, third, … yes/no example is a positive.
     is_next = asks & (np.cumsum(asks) % 2 == 1)
     wanted = np.where(asks, ~is_next * 1, np.where(kinds == "next_keywords", 0, _OPTIONS - 1))
+
+    def suggest(rows: np.ndarray) -> Sequence[np.ndarray]:
+        assert hard_candidates is not None
+        return hard_candidates(
+            [prefixes[row] for row in rows], [contexts[row] for row in rows], exclude[rows]
+        )
+
     wrong = draw_negatives(
         histories,
         chosen,
         wanted,
         n_items=len(builder.view),
         shares=negatives,
-        suggested=hard_candidates(prefixes, contexts, exclude) if hard_candidates else None,
+        suggest=suggest if hard_candidates else None,
         rng=rng,
     )
     asked = [
