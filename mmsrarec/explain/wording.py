@@ -36,6 +36,8 @@ _FEATURE_NAMES = {
     "sequence": "sequence model",
     "keywords": "matching keywords",
     "neighbours": "similar users",
+    "item_knn": "taken together",
+    "transitions": "taken in a row",
 }
 _SCIENTIFIC_FROM = 1e9
 _SPACES = re.compile(r"\s+")

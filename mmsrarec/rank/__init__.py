@@ -1,16 +1,24 @@
-"""Which candidate comes first: the language model's probability, and its blend with plain signals."""
+"""Which candidate comes first: plain signals, the language model's probability, and the blend of them."""
 
 from mmsrarec.rank.blend_ranker import BlendRanker
-from mmsrarec.rank.candidates import CandidateSource, top_items
-from mmsrarec.rank.features import FEATURES, FeatureBuilder, logit, sequence_log_probability
 from mmsrarec.rank.mllm_ranker import MLLMRanker
+from mmsrarec.rank.signals import (
+    FEATURES,
+    Signals,
+    UserSignals,
+    choose_candidates,
+    logit,
+    sequence_log_probability,
+    top_items,
+)
 
 __all__ = [
     "FEATURES",
     "BlendRanker",
-    "CandidateSource",
-    "FeatureBuilder",
     "MLLMRanker",
+    "Signals",
+    "UserSignals",
+    "choose_candidates",
     "logit",
     "sequence_log_probability",
     "top_items",

@@ -1,53 +1,85 @@
-"""BlendRanker: a logistic model over the language model's logit and plain signals, fitted on validation users."""
+"""BlendRanker: a learned order over all signals, the language model's among them, and a probability made of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from mmsrarec.errors import InputError, StoredFileError
-from mmsrarec.rank.features import FEATURES
+from mmsrarec.rank.order import ORDERS, Groups, Order
+from mmsrarec.rank.signals import FEATURES
 from mmsrarec.storage import read_json, write_json
 
 __all__ = ["BlendRanker"]
 
+_MLLM = FEATURES.index("mllm_logit")
+_FOLDS = 5
+# With fewer, trees that look better in cross-validation look so by chance.
+_FEWEST_USERS_FOR_TREES = 200
+_CUTOFF = 10
+_SMALLEST_SLOPE = 1e-3
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``log-odds = intercept + slope · score + language_model · logit p(yes)`` (Platt 1999, with a second input)."""
+
+    slope: float
+    intercept: float
+    language_model: float = 0.0
+
+    def log_odds(self, scores: np.ndarray, mllm_logit: np.ndarray) -> np.ndarray:
+        """Return float64 (rows,)."""
+        known = self.language_model * mllm_logit if self.language_model else 0.0
+        return self.intercept + self.slope * scores + known
+
 
 class BlendRanker:
-    """Logistic regression on standardized features.
+    """Orders candidates by plain signals, then weighs the order against the language model's p(yes).
 
-    It is fitted on users outside the training of its inputs, so that a signal is trusted as far as it holds for
-    people it has not seen.
+    The order is learned from comparisons of a next item with other candidates: linear, or boosted trees where users are
+    many and cross-validation prefers them. The language model's logit, which is known for few validation users, is
+    joined to the score by a logistic model of two inputs, which makes a probability of it as well; where the logit is
+    NaN, the score alone does.
+
+    All of it is fitted on users outside the training of its inputs, so that a signal is trusted as far as it holds
+    for people it has not seen; the logistic model is fitted on scores of an order that has not seen their user.
 
     Attributes
     ----------
-    mean_, scale_
-        float64 (features,), mean and standard deviation on the fitting data.
-    coefficient_
-        float64 (features,), weight of each standardized feature.
-    intercept_
-        float.
+    kind_
+        ``"linear"`` or ``"trees"``.
+    cross_validated_
+        Kind → NDCG@10 of the next items of users left out.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> matrix = rng.normal(size=(200, len(FEATURES)))
-    >>> blend = BlendRanker().fit(matrix, matrix[:, 1] > 0)
-    >>> bool(blend.coefficient_[1] > abs(blend.coefficient_[0]))
+    >>> groups = [rng.normal(size=(5, len(FEATURES))) for _ in range(40)]
+    >>> for group in groups:
+    ...     group[0, FEATURES.index("sequence")] += 3
+    ...     group[:, FEATURES.index("mllm_logit")] = np.nan
+    >>> blend = BlendRanker().fit(groups, groups)
+    >>> bool(blend.score(groups[0])[0] > blend.score(groups[0])[1:].max())
     True
     """
 
-    def fit(self, matrix: np.ndarray, is_next: np.ndarray) -> BlendRanker:
-        """Fit the blend.
+    def fit(self, retrieved: Groups, sampled: Groups) -> BlendRanker:
+        """Fit the order and the probability.
 
         Parameters
         ----------
-        matrix
-            float (rows, features), columns as in :data:`mmsrarec.rank.FEATURES`.
-        is_next
-            bool (rows,), whether the candidate was the user's next item.
+        retrieved
+            One float (rows, features) matrix a user, columns as in :data:`mmsrarec.rank.FEATURES`: the next item, then
+            the other candidates that were found for the user. A matrix without rows where the next item was not
+            found: shown among them it would teach that what is not found is right.
+        sampled
+            The same users: the next item, then unseen items drawn uniformly.
 
         Returns
         -------
@@ -57,33 +89,47 @@ class BlendRanker:
         Raises
         ------
         InputError
-            If `is_next` holds one class only.
+            If there is no user, the numbers of users differ, or a user has no item to compare with.
         """
-        is_next = np.asarray(is_next, bool)
-        if is_next.all() or not is_next.any():
+        if not len(sampled) or len(retrieved) != len(sampled):
             raise InputError(
-                "is_next must hold positives and negatives; give validation users with at least two events."
+                f"sampled must hold a group for each user of retrieved, and one user or more, got {len(sampled)} and "
+                f"{len(retrieved)}; give validation users with two events or more."
             )
-        self.mean_ = matrix.mean(axis=0)
-        deviation = matrix.std(axis=0)
-        # A constant feature says nothing; scale 1 keeps its standardized value at zero.
-        self.scale_ = np.where(deviation > 1e-12, deviation, 1.0)
-        model = LogisticRegression(C=1.0, max_iter=1000).fit((matrix - self.mean_) / self.scale_, is_next)
-        self.coefficient_ = model.coef_[0]
-        self.intercept_ = float(model.intercept_[0])
+        if min(len(group) for group in sampled) < 2:
+            raise InputError("every group of sampled must hold the next item and one other or more.")
+        plain_retrieved, plain_sampled = _plain(retrieved), _plain(sampled)
+        kinds = ["linear", *(["trees"] if len(sampled) >= _FEWEST_USERS_FOR_TREES else [])]
+        left_out = {kind: _cross_validate(kind, plain_retrieved, plain_sampled) for kind in kinds}
+        self.cross_validated_ = {kind: quality for kind, (_, quality) in left_out.items()}
+        self.kind_ = max(kinds, key=lambda kind: self.cross_validated_[kind])
+        scores, _ = left_out[self.kind_]
+        self._order = _fit_order(self.kind_, range(len(sampled)), plain_retrieved, plain_sampled)
+        self._alone, self._joined = _calibrate(scores, sampled)
         return self
-
-    def contributions(self, matrix: np.ndarray) -> np.ndarray:
-        """Return what each feature adds to the log-odds, float64 (rows, features)."""
-        return (matrix - self.mean_) / self.scale_ * self.coefficient_
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
         """Return the log-odds that a candidate is next, float64 (rows,); higher ranks first."""
-        return self.contributions(matrix).sum(axis=1) + self.intercept_
+        scores, logits = self._order.scores(np.delete(matrix, _MLLM, axis=1)), matrix[:, _MLLM]
+        return np.where(
+            np.isnan(logits), self._alone.log_odds(scores, logits), self._joined.log_odds(scores, logits)
+        )
 
     def probability(self, matrix: np.ndarray) -> np.ndarray:
-        """Return the blended probability among the fitting protocol's candidates, float64 (rows,)."""
+        """Return the probability among the fitting protocol's candidates, the uniform ones, float64 (rows,)."""
         return 1 / (1 + np.exp(-self.score(matrix)))
+
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """Return what each feature adds to the log-odds, float64 (rows, features).
+
+        What all rows have in common is left out.
+        """
+        added = self._order.contributions(np.delete(matrix, _MLLM, axis=1))
+        logits = matrix[:, _MLLM]
+        unknown = np.isnan(logits)
+        slope = np.where(unknown, self._alone.slope, self._joined.slope)
+        by_model = np.where(unknown, 0.0, self._joined.language_model * np.nan_to_num(logits))
+        return np.insert(added * slope[:, None], _MLLM, by_model, axis=1)
 
     def save(self, folder: str | Path) -> None:
         """Write ``blend.json`` into `folder`."""
@@ -91,10 +137,11 @@ class BlendRanker:
             Path(folder) / "blend.json",
             {
                 "features": list(FEATURES),
-                "mean": self.mean_.tolist(),
-                "scale": self.scale_.tolist(),
-                "coefficient": self.coefficient_.tolist(),
-                "intercept": self.intercept_,
+                "kind": self.kind_,
+                "cross_validated": self.cross_validated_,
+                "order": self._order.state(),
+                "alone": vars(self._alone),
+                "joined": vars(self._joined),
             },
         )
 
@@ -114,12 +161,65 @@ class BlendRanker:
                 f"{path} was fitted on features {_features(content)}, this version uses {FEATURES}; fit again."
             )
         blend = cls()
-        blend.mean_ = np.array(content["mean"])
-        blend.scale_ = np.array(content["scale"])
-        blend.coefficient_ = np.array(content["coefficient"])
-        blend.intercept_ = float(content["intercept"])
+        blend.kind_ = content["kind"]
+        blend.cross_validated_ = content["cross_validated"]
+        blend._order = ORDERS[blend.kind_].from_state(content["order"])
+        blend._alone, blend._joined = Calibration(**content["alone"]), Calibration(**content["joined"])
         return blend
 
 
-def _features(content: object) -> Sequence[str]:
+def _features(content: Any) -> Sequence[str]:
     return tuple(content.get("features", ())) if isinstance(content, dict) else ()
+
+
+def _plain(groups: Groups) -> list[np.ndarray]:
+    return [np.delete(group, _MLLM, axis=1) for group in groups]
+
+
+def _fit_order(kind: str, users: Sequence[int], retrieved: Groups, sampled: Groups) -> Order:
+    groups = [group for user in users for group in (retrieved[user], sampled[user]) if len(group) > 1]
+    return ORDERS[kind]().fit(groups)
+
+
+def _cross_validate(kind: str, retrieved: Groups, sampled: Groups) -> tuple[list[np.ndarray], float]:
+    """Return the scores of each user's sampled items by an order that has not seen the user, and its NDCG@10."""
+    users = len(sampled)
+    fold = np.arange(users) % _FOLDS
+    scores: list[np.ndarray] = [np.empty(0)] * users
+    gains = []
+    for number in range(min(_FOLDS, users)):
+        inside, outside = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        # A single user is all there is to learn from.
+        order = _fit_order(kind, outside if len(outside) else inside, retrieved, sampled)
+        for user in inside:
+            scores[user] = order.scores(sampled[user])
+            gains += [
+                _gain(order.scores(group)) for group in (retrieved[user], sampled[user]) if len(group) > 1
+            ]
+    return scores, float(np.mean(gains))
+
+
+def _gain(scores: np.ndarray) -> float:
+    """Return the NDCG@10 of row 0; ties share their ranks."""
+    rank = (scores[1:] > scores[0]).sum() + 0.5 * (scores[1:] == scores[0]).sum()
+    return float(1 / np.log2(rank + 2)) if rank < _CUTOFF else 0.0
+
+
+def _calibrate(scores: Sequence[np.ndarray], sampled: Groups) -> tuple[Calibration, Calibration]:
+    """Return the calibration of the score alone, and with the language model's logit."""
+    is_next = np.concatenate([np.arange(len(group)) == 0 for group in sampled])
+    logits = np.concatenate([group[:, _MLLM] for group in sampled])
+    flat = np.concatenate(scores)
+    alone = _platt(flat[:, None], is_next)
+    known = ~np.isnan(logits)
+    if not known.any():
+        return alone, alone
+    return alone, _platt(np.column_stack([flat, logits])[known], is_next[known])
+
+
+def _platt(inputs: np.ndarray, is_next: np.ndarray) -> Calibration:
+    scale = np.maximum(inputs.std(axis=0), 1e-12)
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(inputs / scale, is_next)
+    slope, *others = model.coef_[0] / scale
+    # An order that users left out contradict is still the only one there is.
+    return Calibration(max(float(slope), _SMALLEST_SLOPE), float(model.intercept_[0]), *map(float, others))

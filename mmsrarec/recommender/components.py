@@ -8,17 +8,19 @@ import numpy as np
 
 from mmsrarec.backbone import Backbone, count_tokens, cut_text
 from mmsrarec.data import Dataset, Histories, ItemContent
-from mmsrarec.rank import BlendRanker, CandidateSource, FeatureBuilder, MLLMRanker
+from mmsrarec.rank import BlendRanker, MLLMRanker, Signals
 from mmsrarec.recommender.engine import Engine
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.retrieve import (
     CoInteraction,
     ContextBuilder,
+    ItemKNN,
     ItemView,
     KeywordSearch,
     PathFinder,
     SequenceModel,
     SimilarUsers,
+    Transitions,
     item_text,
 )
 
@@ -135,17 +137,24 @@ class Components:
 def join(parts: Components, *, candidates: int) -> Engine:
     """Join fitted parts into what scores."""
     retrieval = parts.retrieval
-    source = CandidateSource(
-        KeywordSearch(retrieval.keywords), retrieval.keywords, retrieval.paths, budget=candidates
+    taken, n_items = parts.users.training_histories(), len(retrieval.contents)
+    signals = Signals(
+        retrieval.sequence_model,
+        retrieval.similar_users,
+        ItemKNN().fit(taken, n_items),
+        Transitions().fit(taken, n_items),
+        retrieval.paths,
+        KeywordSearch(retrieval.keywords),
+        retrieval.keywords,
+        parts.popularity,
     )
     adapter = RANK_ADAPTER if parts.tuned else None
     return Engine(
-        sequence_model=retrieval.sequence_model,
         builder=retrieval.builder,
-        source=source,
-        feature_builder=FeatureBuilder(source, retrieval.similar_users, parts.popularity),
+        signals=signals,
         ranker=None
         if "mllm" in parts.without
         else MLLMRanker(parts.backbone, retrieval.view, adapter=adapter),
         blend=parts.blend,
+        budget=candidates,
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mmsrarec.errors import InputError
-from mmsrarec.rank import BlendRanker, CandidateSource, FeatureBuilder, MLLMRanker
+from mmsrarec.rank import FEATURES, BlendRanker, MLLMRanker, Signals, UserSignals, choose_candidates, logit
 from mmsrarec.retrieve import ContextBuilder, SequenceModel, UserContext
 
 __all__ = ["Engine", "Ranked"]
 
-_USERS_AT_ONCE = 256
+_MLLM = FEATURES.index("mllm_logit")
+
+Choose = Callable[[int, UserSignals], np.ndarray]
+"""Row of a user and the user's signals → dense ids of the candidates."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,22 @@ class Engine:
 
     Attributes
     ----------
-    sequence_model, builder, source, feature_builder, ranker, blend
+    builder, signals, ranker, blend
         The rooms' own objects over one catalogue; `ranker` is ``None`` where the language model is left out.
+    budget
+        Candidates a user in a recommendation from the whole catalogue.
     """
 
-    sequence_model: SequenceModel
     builder: ContextBuilder
-    source: CandidateSource
-    feature_builder: FeatureBuilder
+    signals: Signals
     ranker: MLLMRanker | None
     blend: BlendRanker
+    budget: int
+
+    @property
+    def sequence_model(self) -> SequenceModel:
+        """What the next item is by the history alone."""
+        return self.signals.sequence_model
 
     @property
     def n_items(self) -> int:
@@ -116,9 +125,7 @@ class Engine:
         list of Ranked
             One a user.
         """
-        contexts = self.builder.build(histories, exclude_users=exclude_users)
-        sequence_scores = self.sequence_model.scores(histories)
-        return self._rank(histories, contexts, candidates, sequence_scores, exclude_users, progress)
+        return self._rank(histories, lambda row, _: candidates[row], exclude_users, progress)
 
     def recommend(
         self,
@@ -147,73 +154,94 @@ class Engine:
         list of Ranked
             All candidates of each user, best first.
         """
-        contexts = self.builder.build(histories, exclude_users=exclude_users)
-        sequence_scores = self.sequence_model.scores(histories)
-        excluded = np.full(len(histories), -1) if exclude_users is None else exclude_users
-        candidates = [
-            self.source.candidates(history, context, scores, mask, exclude_user=user, at_least=k)
-            for history, context, scores, mask, user in zip(
-                histories, contexts, sequence_scores, allowed, excluded, strict=True
-            )
-        ]
-        return self._rank(histories, contexts, candidates, sequence_scores, exclude_users, progress)
+        budget = max(self.budget, k)
+        return self._rank(
+            histories,
+            lambda row, signals: choose_candidates(signals, allowed[row], budget),
+            exclude_users,
+            progress,
+        )
 
     def candidates(
         self, histories: Sequence[np.ndarray], contexts: Sequence[UserContext], exclude_users: np.ndarray
     ) -> list[np.ndarray]:
         """Return what the whole catalogue would be narrowed down to, one int64 array a user."""
         everything = np.ones(self.n_items, bool)
-        found = []
-        for first in range(0, len(histories), _USERS_AT_ONCE):
-            part = slice(first, first + _USERS_AT_ONCE)
-            scores = self.sequence_model.scores(histories[part])
-            for history, context, row, user in zip(
-                histories[part], contexts[part], scores, exclude_users[part], strict=True
-            ):
-                found.append(
-                    self.source.candidates(history, context, row, everything, exclude_user=int(user))
-                )
-        return found
+        return [
+            choose_candidates(signals, everything, self.budget)
+            for signals in self.signals.of(histories, contexts, exclude_users)
+        ]
 
     def features(
         self,
         histories: Sequence[np.ndarray],
         contexts: Sequence[UserContext],
-        candidates: Sequence[np.ndarray],
-        sequence_scores: np.ndarray,
+        choose: Sequence[Choose],
+        *,
+        exclude_users: np.ndarray | None = None,
+    ) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+        """Return candidates and their features, but for the language model's, for several ways to choose them.
+
+        Parameters
+        ----------
+        histories, contexts
+            One a user.
+        choose
+            Ways to choose candidates; the signals of a user are computed once for all of them.
+        exclude_users
+            As in :meth:`rank`.
+
+        Returns
+        -------
+        list of list of (items, matrix)
+            One list a way, one pair a user.
+        """
+        excluded = np.full(len(histories), -1) if exclude_users is None else exclude_users
+        found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in choose]
+        for row, signals in enumerate(self.signals.of(histories, contexts, excluded)):
+            for pairs, choice in zip(found, choose, strict=True):
+                items = np.asarray(choice(row, signals))
+                pairs.append((items, self.signals.features(signals, histories[row], items)))
+        return found
+
+    def ask(
+        self,
+        histories: Sequence[np.ndarray],
+        contexts: Sequence[UserContext],
+        pairs: Sequence[tuple[np.ndarray, np.ndarray]],
         *,
         exclude_users: np.ndarray | None = None,
         progress: str | None = None,
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return p(yes) and the blend's features of each candidate, one pair of arrays a user."""
+    ) -> list[np.ndarray]:
+        """Ask the language model about candidates and put what it says into their features.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            p(yes), float32, one array a user; NaN where the language model was left out.
+        """
+        candidates = [items for items, _ in pairs]
         if self.ranker is None:
-            # Log-odds of 0 for everybody: the blend gives a constant no weight.
-            probabilities = [np.full(len(items), 0.5, np.float32) for items in candidates]
-        else:
-            evidence = self.builder.evidence(histories, candidates, exclude_users=exclude_users)
-            probabilities = self.ranker.probability(contexts, candidates, evidence, progress=progress)
-        matrices = self.feature_builder.build(
-            histories, contexts, candidates, sequence_scores, probabilities, exclude_users=exclude_users
-        )
-        if self.ranker is None:
-            probabilities = [np.full_like(p, np.nan) for p in probabilities]
-        return probabilities, matrices
+            return [np.full(len(items), np.nan, np.float32) for items in candidates]
+        evidence = self.builder.evidence(histories, candidates, exclude_users=exclude_users)
+        probabilities = self.ranker.probability(contexts, candidates, evidence, progress=progress)
+        for (_, matrix), p in zip(pairs, probabilities, strict=True):
+            matrix[:, _MLLM] = logit(p)
+        return probabilities
 
     def _rank(
         self,
         histories: Sequence[np.ndarray],
-        contexts: Sequence[UserContext],
-        candidates: Sequence[np.ndarray],
-        sequence_scores: np.ndarray,
+        choose: Choose,
         exclude_users: np.ndarray | None,
         progress: str | None,
     ) -> list[Ranked]:
-        probabilities, matrices = self.features(
-            histories, contexts, candidates, sequence_scores, exclude_users=exclude_users, progress=progress
-        )
+        contexts = self.builder.build(histories, exclude_users=exclude_users)
+        [pairs] = self.features(histories, contexts, [choose], exclude_users=exclude_users)
+        probabilities = self.ask(histories, contexts, pairs, exclude_users=exclude_users, progress=progress)
         ranked = []
-        for context, items, p, matrix in zip(contexts, candidates, probabilities, matrices, strict=True):
+        for context, (items, matrix), p in zip(contexts, pairs, probabilities, strict=True):
             scores = self.blend.probability(matrix)
             order = np.lexsort((items, -scores))
-            ranked.append(Ranked(np.asarray(items)[order], scores[order], p[order], matrix[order], context))
+            ranked.append(Ranked(items[order], scores[order], p[order], matrix[order], context))
         return ranked

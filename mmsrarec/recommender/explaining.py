@@ -79,12 +79,21 @@ def explain_candidate(
         probability=None if np.isnan(p) else p,
         score=float(ranked.scores[place]),
         rank=rank,
-        features=dict(zip(FEATURES, (float(value) for value in contributions), strict=True)),
+        features=_by_signal(contributions),
         matches=matches,
         notes=tuple(_notes(ranked, item, popularity)),
         bridge_users=bridge_users,
         shared_items=tuple(SharedItem(users, show(shared)) for users, shared in shared_items),
     )
+
+
+def _by_signal(contributions: np.ndarray) -> dict[str, float]:
+    """Name what each signal adds; three columns say what the sequence model thinks."""
+    added: dict[str, float] = {}
+    for name, value in zip(FEATURES, contributions, strict=True):
+        signal = "sequence" if name.startswith("sequence_") else name
+        added[signal] = added.get(signal, 0.0) + float(value)
+    return added
 
 
 def _connections(

@@ -18,10 +18,11 @@ import polars as pl
 from mmsrarec import __version__
 from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector, save_projector, supervised_tune
 from mmsrarec.backbone.identity import config_text
-from mmsrarec.data import Dataset, Histories, ItemContent, sample_negatives
+from mmsrarec.data import Dataset, Histories, ItemContent
 from mmsrarec.errors import InputError
-from mmsrarec.progress import logger, track
+from mmsrarec.progress import track
 from mmsrarec.rank import FEATURES, BlendRanker
+from mmsrarec.recommender.blending import MOST_BLEND_USERS, fit_blend
 from mmsrarec.recommender.components import RANK_ADAPTER, Components, Retrieval, join
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.recommender.presets import Preset
@@ -33,8 +34,6 @@ from mmsrarec.tune import DEFAULT_MIXTURE, ranking_validation, sample_examples, 
 from mmsrarec.workspace import CHECKPOINT, Workspace
 
 __all__ = ["Fit", "FitSettings"]
-
-_NEGATIVES = 20
 
 
 @dataclass(frozen=True)
@@ -356,33 +355,15 @@ class Fit:
             raise InputError(
                 "validation holds no user with two events, so the blend cannot be fitted; give longer histories."
             )
-        users = np.sort(usable[: self.settings.preset.blend_users])
-        whole = [self.validation_histories[int(user)] for user in users]
-        exclude = self.users.knowledge_base_id[self.validation_users[users]]
-        count = min(_NEGATIVES, self.train.n_items - max(len(set(history.tolist())) for history in whole))
-        if count < 1:
-            raise InputError(
-                "a validation user touched every item of the catalogue, so no negative is left; give more items."
-            )
-        negatives = sample_negatives(whole, n=count, n_items=self.train.n_items, seed=self.settings.seed)
-        histories = [history[:-1] for history in whole]
-        candidates = [
-            np.concatenate([history[-1:], drawn]) for history, drawn in zip(whole, negatives, strict=True)
-        ]
-        engine = join(parts, candidates=self.settings.preset.candidates)
-        contexts = engine.builder.build(histories, exclude_users=exclude)
-        _, matrices = engine.features(
-            histories,
-            contexts,
-            candidates,
-            engine.sequence_model.scores(histories),
-            exclude_users=exclude,
-            progress="scoring validation users",
+        users = usable[:MOST_BLEND_USERS]
+        blend = fit_blend(
+            join(parts, candidates=self.settings.preset.candidates),
+            [self.validation_histories[int(user)] for user in users],
+            exclude_users=self.users.knowledge_base_id[self.validation_users[users]],
+            asked=self.settings.preset.blend_users,
+            seed=self.settings.seed,
         )
-        matrix = np.concatenate(matrices)
-        is_next = np.concatenate([np.arange(len(items)) == 0 for items in candidates])
-        BlendRanker().fit(matrix, is_next).save(folder)
-        logger.info("blend fitted on %d users, features %s", len(users), ", ".join(FEATURES))
+        blend.save(folder)
 
 
 def _with_readable_pictures(train: Dataset) -> Dataset:

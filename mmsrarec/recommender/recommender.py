@@ -428,7 +428,7 @@ class Recommender:
             exclude_user=int(asked.exclude_users[0]),
             catalogue=parts.catalogue,
             view=parts.retrieval.view,
-            paths=self._engine.source.paths,
+            paths=self._engine.signals.paths,
             blend=parts.blend,
             popularity=parts.popularity,
         )
@@ -449,7 +449,7 @@ class Recommender:
             Columns ``item_id, title, keywords, rank, score``; items that share no word are not returned.
         """
         check_integer("k", k, 1)
-        found, scores = self._engine.source.search.search(query, k)
+        found, scores = self._engine.signals.search.search(query, k)
         view = self._parts.retrieval.view
         frame = pl.DataFrame(
             {

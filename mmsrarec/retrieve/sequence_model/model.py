@@ -112,7 +112,7 @@ class SequenceModel:
         max_length: int = 50,
         dropout: float = 0.2,
         negatives: int | Literal["auto"] | None = "auto",
-        id_dropout: float = 0.1,
+        id_dropout: float = 0.0,
         epochs: int = 20,
         patience: int = 5,
         batch_events: int = 1024,

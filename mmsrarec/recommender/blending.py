@@ -1,0 +1,91 @@
+"""Fits the blend on people outside the training of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmsrarec.data import sample_negatives
+from mmsrarec.errors import InputError
+from mmsrarec.progress import logger
+from mmsrarec.rank import BlendRanker, UserSignals, choose_candidates
+from mmsrarec.recommender.engine import Engine
+
+__all__ = ["MOST_BLEND_USERS", "fit_blend"]
+
+MOST_BLEND_USERS = 5000
+"""More make the order no better, and would take memory that grows with the data."""
+
+_NEGATIVES = 20
+
+
+def fit_blend(
+    engine: Engine,
+    whole: Sequence[np.ndarray],
+    *,
+    exclude_users: np.ndarray,
+    asked: int,
+    seed: int,
+) -> BlendRanker:
+    """Fit the order on what `recommend` would find for each person, and on uniform negatives.
+
+    Parameters
+    ----------
+    engine
+        The fitted parts; its blend is not used.
+    whole
+        Histories of two events or more; the last one is the next item.
+    exclude_users
+        int (people,), knowledge-base id of each, −1 for none.
+    asked
+        The language model is asked about the first so many people.
+    seed
+        Of the negatives.
+
+    Returns
+    -------
+    BlendRanker
+        Fitted.
+
+    Raises
+    ------
+    InputError
+        If somebody touched every item of the catalogue.
+    """
+    histories = [history[:-1] for history in whole]
+    drawn = _draw_negatives(whole, engine.n_items, seed)
+    contexts = engine.builder.build(histories, exclude_users=exclude_users)
+
+    def found(row: int, signals: UserSignals) -> np.ndarray:
+        unseen = np.ones(engine.n_items, bool)
+        unseen[histories[row]] = False
+        items, answer = choose_candidates(signals, unseen, engine.budget), whole[row][-1:]
+        return np.concatenate([answer, items[items != answer]]) if answer in items else items[:0]
+
+    def protocol(row: int, _: UserSignals) -> np.ndarray:
+        return np.concatenate([whole[row][-1:], drawn[row]])
+
+    retrieved, sampled = engine.features(histories, contexts, [found, protocol], exclude_users=exclude_users)
+    engine.ask(
+        histories[:asked],
+        contexts[:asked],
+        sampled[:asked],
+        exclude_users=exclude_users[:asked],
+        progress="scoring validation users",
+    )
+    blend = BlendRanker().fit([matrix for _, matrix in retrieved], [matrix for _, matrix in sampled])
+    logger.info(
+        "blend of %d users, for %d of whom the next item was found: %s, NDCG@10 of users left out %s",
+        len(whole), sum(len(items) > 0 for items, _ in retrieved), blend.kind_, blend.cross_validated_,
+    )  # fmt: skip
+    return blend
+
+
+def _draw_negatives(whole: Sequence[np.ndarray], n_items: int, seed: int) -> np.ndarray:
+    count = min(_NEGATIVES, n_items - max(len(set(history.tolist())) for history in whole))
+    if count < 1:
+        raise InputError(
+            "a validation user touched every item of the catalogue, so no negative is left; give more items."
+        )
+    return sample_negatives(whole, n=count, n_items=n_items, seed=seed)
