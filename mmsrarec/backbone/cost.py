@@ -77,8 +77,8 @@ def counting(backbone: Backbone) -> Iterator[Cost]:
 
     def count_pictures(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         grid = named.get("grid_thw")
-        pixels = given[0] if given else named.get("pixel_values", named.get("hidden_states"))
-        cost.pictures += len(grid) if grid is not None else len(pixels)
+        pixels = given[0] if given else named["pixel_values"]
+        cost.pictures += len(pixels if grid is None else grid)
 
     hooks = [backbone.inner.get_decoder().register_forward_pre_hook(count_tokens, with_kwargs=True)]
     if backbone.family is not None:

@@ -223,7 +223,7 @@ class _AnswerTrainer(SFTTrainer):
             metrics = {"eval_validation": float(self._validate())}
         self.model.train()
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
