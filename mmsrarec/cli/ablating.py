@@ -26,8 +26,17 @@ def ablate(
         Path, typer.Option(help="Workdir of the whole fit, finished or not.", show_default=False)
     ],
     data: Annotated[
-        Path, typer.Option(help="Folder with interactions.csv, items.csv and images/.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(help="Folder with interactions.csv, items.csv and images/.", show_default=False),
+    ] = None,
+    interactions: Annotated[
+        Path | None, typer.Option(help="Table of user_id, item_id, timestamp.", show_default=False)
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="Table of item_id, title, description, categories, image.", show_default=False),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures.", show_default=False)] = None,
     part: Annotated[
         list[str] | None,
         typer.Option(help="A part to leave out; again for more, all by default.", show_default=False),
@@ -59,7 +68,7 @@ def ablate(
     verbose: Verbose = False,
 ) -> None:
     """Fit and measure the whole, and again with each part left out; what is done already is used."""
-    dataset = read_data(data, None, None, None, [], strict)
+    dataset = read_data(data, interactions, items, images, [], strict)
     train, validation, test = split_data(dataset, split, seed)
     from mmsrarec.evaluate import evaluate_ablations
     from mmsrarec.recommender import Recommender
