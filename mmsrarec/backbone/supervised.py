@@ -92,6 +92,9 @@ _VALIDATED: dict[str, Any] = {
 }
 
 
+_MOST_VALIDATIONS = 20
+
+
 def supervised_tune(
     backbone: Backbone,
     adapter: str,
@@ -127,6 +130,7 @@ def supervised_tune(
         Of order, dropout and initial weights, where `config` is ``None``.
     validate
         Asked at every checkpoint and at the end, with the adapter active, how good the adapter is; higher is better.
+        There are at most about 20 checkpoints then, since an answer takes its time.
         The adapter ends as it was when it was best. ``None`` keeps the last.
     patience
         Training stops once this many answers of `validate` in a row were no better than the best.
@@ -158,7 +162,8 @@ def supervised_tune(
         **_REQUIRED,
     )
     if validate is not None:
-        arguments = replace(arguments, eval_steps=arguments.save_steps, **_VALIDATED)
+        every = max(int(arguments.save_steps), _steps(arguments, len(encoded)) // _MOST_VALIDATIONS)
+        arguments = replace(arguments, save_steps=every, eval_steps=every, **_VALIDATED)
     rows = ArrowDataset.from_dict(
         {"index": list(range(len(encoded))), "length": [len(row) for row in encoded]}
     )
@@ -179,6 +184,14 @@ def supervised_tune(
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last_checkpoint(workdir))
     return log.steps
+
+
+def _steps(arguments: SFTConfig, rows: int) -> int:
+    """Count the optimizer steps of a run."""
+    if arguments.max_steps > 0:
+        return arguments.max_steps
+    at_once = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    return int(arguments.num_train_epochs * rows / at_once)
 
 
 class _AnswerTrainer(SFTTrainer):

@@ -75,7 +75,7 @@ PRESETS = {
         held_out_items=32,
         sequence_epochs=40,
         tune_examples=240,
-        tune_validation_users=16,
+        tune_validation_users=0,
         blend_users=32,
         candidates=30,
     ),

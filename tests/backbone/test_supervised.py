@@ -202,6 +202,24 @@ def test_it_stops_early_and_ends_as_it_was_at_its_best(tiny_llava: Backbone, tmp
     tiny_llava.remove_adapter("tuned")
 
 
+def test_a_long_run_is_validated_seldom(tiny_llama: Backbone, tmp_path: Path) -> None:
+    fresh(tiny_llama)
+    prompts = [Prompt((f"number {number} of many",)) for number in range(8)]
+    log = supervised_tune(
+        tiny_llama,
+        "tuned",
+        prompts,
+        ["yes", "no"] * 4,
+        workdir=tmp_path,
+        config=config(tmp_path, num_train_epochs=15, save_steps=1),
+        validate=lambda: 0.5,
+        patience=100,
+    )
+    tiny_llama.remove_adapter("tuned")
+    assert len(log) == 60
+    assert [step["step"] for step in log if "validation" in step] == list(range(3, 61, 3))
+
+
 def test_accumulated_micro_batches_learn_as_one_batch(tiny_llava: Backbone, tmp_path: Path) -> None:
     losses = {}
     for rows, accumulation in ((4, 1), (2, 2), (1, 4)):
