@@ -188,9 +188,9 @@ def _cross_validate(kind: str, retrieved: Groups, sampled: Groups) -> tuple[list
     scores: list[np.ndarray] = [np.empty(0)] * users
     gains = []
     for number in range(min(_FOLDS, users)):
-        inside, outside = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        inside, outside = np.flatnonzero(fold == number).tolist(), np.flatnonzero(fold != number).tolist()
         # A single user is all there is to learn from.
-        order = _fit_order(kind, outside if len(outside) else inside, retrieved, sampled)
+        order = _fit_order(kind, outside or inside, retrieved, sampled)
         for user in inside:
             scores[user] = order.scores(sampled[user])
             gains += [
