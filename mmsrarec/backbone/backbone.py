@@ -25,6 +25,7 @@ from mmsrarec.backbone.prompt import Encoded, Prompt
 
 if TYPE_CHECKING:
     from mmsrarec.backbone.align import AlignResult
+    from mmsrarec.backbone.constraint import AnswerRule
     from mmsrarec.data import ItemContent
 
 __all__ = ["Backbone"]
@@ -120,6 +121,7 @@ class Backbone(LoadedModel):
         max_new_tokens: int = 32,
         temperature: float = 0.0,
         seed: int = 0,
+        rule: AnswerRule | None = None,
         batch_tokens: int | None = None,
         progress: str | None = None,
     ) -> list[str]:
@@ -135,6 +137,8 @@ class Backbone(LoadedModel):
             0 takes the likeliest token each time; above 0 tokens are drawn.
         seed
             Of the draws: same prompts, settings and seed, same answers.
+        rule
+            Which tokens an answer may go on with; ``None`` leaves it to the model.
         batch_tokens
             Budget of one batch in tokens, answers included; by default :attr:`batch_tokens`.
         progress
@@ -163,6 +167,7 @@ class Backbone(LoadedModel):
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
+            rule=rule,
             batch_tokens=batch_tokens or self.batch_tokens,
             progress=progress,
         )

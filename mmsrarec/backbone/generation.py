@@ -1,6 +1,7 @@
-"""Text out: length-sorted batches through transformers' own ``generate``.
+"""Text out: length-sorted batches, the prompts' common beginning run once, answers that may have to keep a rule.
 
-Stands beside ``first_token``; the rooms ``summarize`` and ``tune`` call it.
+Stands beside ``first_token``; the rooms ``summarize`` and ``tune`` call it. Models whose cache cannot be cut go through
+transformers' own ``generate``.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from mmsrarec.backbone.batching import advancing, length_sorted_batches
+from mmsrarec.backbone.constraint import AnswerRule, RuleProcessor
+from mmsrarec.backbone.decoding import decode_batch, run_beginning
 from mmsrarec.backbone.encoding import collate, encode
-from mmsrarec.backbone.forward import embed
 from mmsrarec.backbone.prompt import Encoded, Prompt
+from mmsrarec.backbone.shared_prefix import can_share
 from mmsrarec.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def generate(
     max_new_tokens: int = 32,
     temperature: float = 0.0,
     seed: int = 0,
+    rule: AnswerRule | None = None,
     batch_tokens: int,
     progress: str | None = None,
 ) -> list[str]:
@@ -41,13 +45,25 @@ def generate(
         raise InputError(f"temperature must be 0 (greedy) or more, got {temperature}.")
     encoded = encode(backbone, prompts)
     texts = [""] * len(encoded)
-    settings = generation_settings(backbone, max_new_tokens, temperature)
     batches = length_sorted_batches([len(one) + max_new_tokens for one in encoded], batch_tokens)
     devices = [backbone.device] if backbone.device.type == "cuda" else []
+    beginning = run_beginning(backbone, encoded) if can_share(backbone) else None
     with torch.random.fork_rng(devices), advancing(progress, len(encoded)) as advance:
         torch.manual_seed(seed)
         for batch in batches:
-            new_ids = _generate_batch(backbone, [encoded[index] for index in batch], settings)
+            chosen = [encoded[index] for index in batch]
+            if beginning is None:
+                settings = generation_settings(backbone, max_new_tokens, temperature)
+                new_ids = _generate_batch(backbone, chosen, settings, rule)
+            else:
+                new_ids = decode_batch(
+                    backbone,
+                    chosen,
+                    beginning,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    rule=rule,
+                )
             decoded = backbone.tokenizer.batch_decode(new_ids, skip_special_tokens=True)
             for index, text in zip(batch, decoded, strict=True):
                 texts[index] = text.strip()
@@ -69,25 +85,15 @@ def generation_settings(backbone: Backbone, max_new_tokens: int, temperature: fl
     )
 
 
-def _generate_batch(backbone: Backbone, encoded: list[Encoded], settings: GenerationConfig) -> torch.Tensor:
-    """Generate for one batch padded on the left; returns the new ids only, shape (B, new)."""
-    family = backbone.family
-    if family is not None and not family.rope_3d:
-        # With features in place of pixels, a picture that was seen before skips the vision tower.
-        mask = [torch.ones_like(one.input_ids) for one in encoded]
-        ids, seen = (
-            torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value, padding_side="left")
-            for rows, value in (([one.input_ids for one in encoded], backbone.pad_token_id), (mask, 0))
-        )
-        pictures = [picture for one in encoded for picture in one.images]
-        return backbone.hf.generate(
-            inputs_embeds=embed(backbone, ids.to(backbone.device), pictures),
-            attention_mask=seen.to(backbone.device),
-            generation_config=settings,
-        )
+def _generate_batch(
+    backbone: Backbone, encoded: list[Encoded], settings: GenerationConfig, rule: AnswerRule | None
+) -> list[list[int]]:
+    """Generate for one batch padded on the left, by the model's own method; returns the new ids only."""
     inputs = {
         name: value.to(backbone.device) for name, value in collate(backbone, encoded, side="left").items()
     }
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(backbone.dtype)
-    return backbone.hf.generate(**inputs, generation_config=settings)[:, inputs["input_ids"].shape[1] :]
+    processors = LogitsProcessorList([] if rule is None else [RuleProcessor(rule, backbone.stop_ids)])
+    written = backbone.hf.generate(**inputs, generation_config=settings, logits_processor=processors)
+    return written[:, inputs["input_ids"].shape[1] :].tolist()

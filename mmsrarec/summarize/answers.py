@@ -6,19 +6,25 @@ Stands between the summarizer and the backbone's generation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mmsrarec.backbone import Backbone, Prompt
+from mmsrarec.backbone.packed_weights import packed_weights
 from mmsrarec.data import ItemContent
+from mmsrarec.summarize.constraint import KeywordRule
 from mmsrarec.summarize.keywords import ParsedAnswer, merge_keywords, parse_answer
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
 
-__all__ = ["ItemAnswers", "answer_items"]
+__all__ = ["AskBatch", "ItemAnswers", "asking", "items_of_a_batch", "longest_first"]
 
 _FEWEST_ITEMS = 16
 _TOKENS_OF_A_PROMPT = (
     96  # with its answer; so the prompts of one kind of a batch of items are about one batch
 )
+
+AskBatch = Callable[[Sequence[ItemContent]], list["ItemAnswers"]]
+"""Asks about the items of one batch."""
 
 
 @dataclass(frozen=True)
@@ -49,27 +55,36 @@ class ItemAnswers:
         return merge_keywords(image, text, limit=limit)
 
 
-def answer_items(
+def longest_first(contents: Sequence[ItemContent]) -> list[ItemContent]:
+    """Order items so that batches hold little padding and the time left is overestimated rather than under."""
+    order = sorted(range(len(contents)), key=lambda index: (-len(contents[index].text), index))
+    return [contents[index] for index in order]
+
+
+def items_of_a_batch(backbone: Backbone) -> int:
+    """Return how many items to ask about at once: their prompts of one kind are about one pass of the model."""
+    return max(_FEWEST_ITEMS, backbone.batch_tokens // _TOKENS_OF_A_PROMPT)
+
+
+@contextmanager
+def asking(
     backbone: Backbone,
-    contents: Sequence[ItemContent],
     *,
     adapter: str | None,
     text_tokens: int,
     answer_tokens: int,
     limit: int,
     alive: Callable[[], None] = lambda: None,
-) -> Iterator[list[ItemAnswers]]:
-    """Ask about items, a batch at a time.
+) -> Iterator[AskBatch]:
+    """Get the model ready to be asked about many items.
 
-    Items of like length come together, longest first, so that batches hold little padding and the time left
-    is overestimated rather than under.
+    Answers keep :class:`~mmsrarec.summarize.constraint.KeywordRule`, and the weights are laid out for speed
+    (:func:`~mmsrarec.backbone.packed_weights.packed_weights`) as long as the block lasts.
 
     Parameters
     ----------
     backbone
         The model.
-    contents
-        The items.
     adapter
         Adapter to use; ``None`` is the base model.
     text_tokens
@@ -83,42 +98,30 @@ def answer_items(
 
     Yields
     ------
-    list of ItemAnswers
-        One batch; every item is in exactly one.
+    callable
+        From the items of one batch to their answers, in order.
     """
-    size = max(_FEWEST_ITEMS, backbone.batch_tokens // _TOKENS_OF_A_PROMPT)
-    order = sorted(range(len(contents)), key=lambda index: (-len(contents[index].text), index))
-    for start in range(0, len(order), size):
-        batch = [contents[index] for index in order[start : start + size]]
-        asked = {
-            "text": [text_prompt(content, backbone.tokenizer, text_tokens) for content in batch],
-            "image": [image_prompt(content) if backbone.has_images else None for content in batch],
-        }
-        parsed: dict[str, list[ParsedAnswer | None]] = {}
-        with backbone.adapter(adapter):
-            for kind, prompts in asked.items():
-                parsed[kind] = _answer_prompts(backbone, prompts, answer_tokens, limit)
-                alive()
-        yield [
-            ItemAnswers(content, image, text)
-            for content, image, text in zip(batch, parsed["image"], parsed["text"], strict=True)
+    rule = KeywordRule(backbone.tokenizer, backbone.stop_ids, limit=limit)
+
+    def answer(prompts: Sequence[Prompt | None]) -> list[ParsedAnswer | None]:
+        asked = [prompt for prompt in prompts if prompt is not None]
+        written = iter(backbone.generate(asked, max_new_tokens=answer_tokens, rule=rule))
+        alive()
+        return [
+            None if prompt is None else _read(backbone, next(written), answer_tokens, limit)
+            for prompt in prompts
         ]
 
+    def ask(batch: Sequence[ItemContent]) -> list[ItemAnswers]:
+        text = answer([text_prompt(content, backbone.tokenizer, text_tokens) for content in batch])
+        image = answer([image_prompt(content) if backbone.has_images else None for content in batch])
+        return [ItemAnswers(*parts) for parts in zip(batch, image, text, strict=True)]
 
-def _answer_prompts(
-    backbone: Backbone, prompts: Sequence[Prompt | None], answer_tokens: int, limit: int
-) -> list[ParsedAnswer | None]:
-    """Answer the prompts that are there, in their places."""
-    written = iter(
-        backbone.generate([prompt for prompt in prompts if prompt is not None], max_new_tokens=answer_tokens)
-    )
-    answers: list[ParsedAnswer | None] = []
-    for prompt in prompts:
-        if prompt is None:
-            answers.append(None)
-            continue
-        text = next(written)
-        tokens = len(backbone.tokenizer(text, add_special_tokens=False)["input_ids"])
-        # An answer that ended by itself spent one of its tokens on saying so.
-        answers.append(parse_answer(text, limit=limit, cut_short=tokens >= answer_tokens))
-    return answers
+    with backbone.adapter(adapter), packed_weights(backbone):
+        yield ask
+
+
+def _read(backbone: Backbone, text: str, answer_tokens: int, limit: int) -> ParsedAnswer:
+    tokens = len(backbone.tokenizer(text, add_special_tokens=False)["input_ids"])
+    # An answer that ended by itself spent one of its tokens on saying so.
+    return parse_answer(text, limit=limit, cut_short=tokens >= answer_tokens)

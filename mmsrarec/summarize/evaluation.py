@@ -6,7 +6,7 @@ Stands beside the summarizer; what GRPO gained is the difference of two of these
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -99,7 +99,10 @@ def measure(
 
 
 def measure_items(
-    items: Sequence[ItemAnswers], scorer: KeywordScorer, *, limit: int
+    items: Sequence[ItemAnswers],
+    scorer: KeywordScorer,
+    *,
+    merge: Callable[[Sequence[ItemAnswers]], Sequence[tuple[str, ...]]],
 ) -> list[dict[str, float | str]]:
     """Measure the answers to each prompt, and the keywords they merge into.
 
@@ -109,8 +112,8 @@ def measure_items(
         Answers of 1 or more items.
     scorer
         Computes the rewards.
-    limit
-        Most keywords of an item.
+    merge
+        From answers to the keywords of each item.
 
     Returns
     -------
@@ -118,12 +121,11 @@ def measure_items(
         What :func:`measure` returns for each ``prompt``: ``"text"``, ``"image"`` (where there is any), ``"merged"``.
     """
     by_prompt: dict[str, list[tuple[ParsedAnswer, ItemContent]]] = {"text": [], "image": [], "merged": []}
-    for item in items:
+    for item, merged in zip(items, merge(items), strict=True):
         if item.text is not None:
             by_prompt["text"].append((item.text, item.content))
         if item.image is not None:
             by_prompt["image"].append((item.image, item.content))
-        merged = item.merged(limit)
         repaired = any(answer.repaired for answer in item.answers)
         by_prompt["merged"].append((ParsedAnswer(merged, len(merged), repaired), item.content))
     return [

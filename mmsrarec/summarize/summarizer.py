@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from trl import GRPOConfig, SFTConfig
 from mmsrarec.backbone import Backbone, SentenceEncoder
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, StoredFileError
-from mmsrarec.progress import logger, ticker
+from mmsrarec.progress import Ticker, logger, ticker
 from mmsrarec.storage import fingerprint, read_artefact, read_json, write_artefact, write_json
-from mmsrarec.summarize.answers import ItemAnswers, answer_items
+from mmsrarec.summarize.answers import AskBatch, ItemAnswers, asking, items_of_a_batch, longest_first
+from mmsrarec.summarize.catalogue import fill_table, fill_table_by_workers
+from mmsrarec.summarize.constraint import KeywordRule
+from mmsrarec.summarize.duplicates import NearDuplicates
 from mmsrarec.summarize.evaluation import measure_items
 from mmsrarec.summarize.prompts import template_fingerprint
 from mmsrarec.summarize.rewards import KeywordScorer, Reconstruction, RewardSettings
@@ -190,12 +194,15 @@ class Summarizer:
         contents: Sequence[ItemContent],
         table: KeywordTable,
         *,
+        workers: int = 1,
         progress: str = "summarizing items",
     ) -> list[tuple[str, ...]]:
         """Return the keywords of items, asking the model only for those the table does not have.
 
         Items are worked on in batches of like length; each batch is written as it comes, so a run that was
-        killed goes on with the next item. For an unchanged catalogue this is one look-up.
+        killed goes on behind the last of them. For an unchanged catalogue this is one look-up. Several processes
+        may do this over one file at the same time, `workers` of them from here: none does what another has done
+        or is doing, and what a killed one was doing is done by the others.
 
         Parameters
         ----------
@@ -203,6 +210,9 @@ class Summarizer:
             The items; equal contents are asked about once.
         table
             Where keywords are kept.
+        workers
+            Number of processes. 1 works in this one; more share its threads on a CPU, and have a GPU each where
+            there are several.
         progress
             What to call the work on the progress bar.
 
@@ -214,30 +224,73 @@ class Summarizer:
         Raises
         ------
         InputError
-            If this summarizer has training to do and was neither fitted nor loaded.
+            If this summarizer has training to do and was neither fitted nor loaded, or several workers are to share a
+            table in memory.
+        MmsrarecError
+            If workers ended early and left items undone.
         """
         self._check_fitted()
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            raise InputError(f"workers must be a whole number of 1 or more, got {workers!r}.")
         made_by = self.fingerprint
-        known = table.get_many([content.key for content in contents], made_by=made_by)
+        keys = [content.key for content in contents]
+        known = table.get_many(keys, made_by=made_by)
         missing = {content.key: content for content in contents if content.key not in known}
         if missing:
-            with ticker(progress, len(missing)) as shown:
-                for answers in answer_items(
-                    self.backbone,
-                    list(missing.values()),
-                    adapter=self._adapter,
-                    text_tokens=self.text_tokens,
-                    answer_tokens=self.answer_tokens,
-                    limit=self.max_keywords,
-                    alive=partial(shown.advance, 0),
-                ):
-                    rows = [self._row(item) for item in answers]
-                    table.put_many(rows, made_by=made_by)
-                    known.update((row.item_key, row) for row in rows)
-                    shown.advance(len(rows))
+            new = list(missing.values())
+            if workers == 1:
+                self.fill(new, table, made_by=made_by, progress=progress)
+            else:
+                with ticker(progress, len(new)) as shown:
+                    fill_table_by_workers(
+                        self, new, table.path, made_by=made_by, workers=workers, progress=shown
+                    )
+            known |= table.get_many(list(missing), made_by=made_by)
             repaired = sum(known[key].repaired for key in missing)
             logger.info("summarized %d items, %d answers were repaired", len(missing), repaired)
-        return [known[content.key].keywords for content in contents]
+        return [known[key].keywords for key in keys]
+
+    def fill(
+        self,
+        contents: Sequence[ItemContent],
+        table: KeywordTable,
+        *,
+        made_by: str,
+        progress: str = "summarizing items",
+    ) -> None:
+        """Write the rows of items that have none, in this process; the working part of :meth:`summarize`.
+
+        Parameters
+        ----------
+        contents
+            The items, each content once.
+        table
+            Where the rows go.
+        made_by
+            Under which fingerprint.
+        progress
+            What to call the work on the progress bar.
+        """
+        with ticker(progress, len(contents)) as shown, self._asking(self._adapter, shown) as ask:
+            fill_table(
+                ask,
+                self._rows,
+                contents,
+                table,
+                made_by=made_by,
+                batch_items=items_of_a_batch(self.backbone),
+                progress=shown,
+            )
+
+    def _asking(self, adapter: str | None, shown: Ticker) -> AbstractContextManager[AskBatch]:
+        return asking(
+            self.backbone,
+            adapter=adapter,
+            text_tokens=self.text_tokens,
+            answer_tokens=self.answer_tokens,
+            limit=self.max_keywords,
+            alive=partial(shown.advance, 0),
+        )
 
     def evaluate(self, contents: Sequence[ItemContent]) -> pl.DataFrame:
         """Measure keywords without an adapter, after the warm start, and after GRPO.
@@ -280,30 +333,41 @@ class Summarizer:
     def _measure(
         self, contents: Sequence[ItemContent], stage: str, adapter: str | None
     ) -> list[dict[str, Any]]:
-        batches = answer_items(
-            self.backbone,
-            contents,
-            adapter=adapter,
-            text_tokens=self.text_tokens,
-            answer_tokens=self.answer_tokens,
-            limit=self.max_keywords,
-        )
+        ordered = longest_first(contents)
+        size = items_of_a_batch(self.backbone)
         items: list[ItemAnswers] = []
-        with ticker(f"measuring keywords ({stage})", len(contents)) as shown:
-            for batch in batches:
-                items += batch
-                shown.advance(len(batch))
-        rows = measure_items(items, self._scorer(), limit=self.max_keywords)
+        with (
+            ticker(f"measuring keywords ({stage})", len(ordered)) as shown,
+            self._asking(adapter, shown) as ask,
+        ):
+            for start in range(0, len(ordered), size):
+                items += ask(ordered[start : start + size])
+                shown.advance(len(items) - start)
+        rows = measure_items(items, self._scorer(), merge=self._merged)
         return [{"stage": stage, **row} for row in rows]
 
-    def _row(self, item: ItemAnswers) -> KeywordRow:
-        return KeywordRow(
-            item.content.key,
-            item.image.keywords if item.image is not None else (),
-            item.text.keywords if item.text is not None else (),
-            item.merged(self.max_keywords),
-            sum(answer.repaired for answer in item.answers),
-        )
+    @cached_property
+    def _distinct(self) -> NearDuplicates:
+        return NearDuplicates(self.encoder)
+
+    def _merged(self, items: Sequence[ItemAnswers]) -> list[tuple[str, ...]]:
+        """Return the keywords of each item: both answers merged, near-duplicates dropped, cut to the limit."""
+        # Merged without a limit first: what a near-duplicate leaves free goes to the next keyword.
+        merged = [item.merged(2 * self.max_keywords) for item in items]
+        self._distinct.learn(merged)
+        return [self._distinct(words)[: self.max_keywords] for words in merged]
+
+    def _rows(self, items: Sequence[ItemAnswers]) -> list[KeywordRow]:
+        return [
+            KeywordRow(
+                item.content.key,
+                item.image.keywords if item.image is not None else (),
+                item.text.keywords if item.text is not None else (),
+                keywords,
+                sum(answer.repaired for answer in item.answers),
+            )
+            for item, keywords in zip(items, self._merged(items), strict=True)
+        ]
 
     @property
     def settings_fingerprint(self) -> str:
@@ -329,6 +393,7 @@ class Summarizer:
     def _answer_settings(self) -> list[Any]:
         return [
             template_fingerprint(),
+            KeywordRule.VERSION,
             self.backbone.fingerprint,
             None if self.encoder is None else self.encoder.fingerprint,
             self.max_keywords,

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from mmsrarec.errors import StoredFileError
 from mmsrarec.storage import atomic_path
+from mmsrarec.summarize.liveness import Liveness, is_alive
 
 __all__ = ["KeywordRow", "KeywordTable"]
 
@@ -35,6 +36,15 @@ CREATE TABLE IF NOT EXISTS keywords (
     text_keywords TEXT NOT NULL,
     keywords TEXT NOT NULL,
     repaired INTEGER NOT NULL,
+    PRIMARY KEY (item_key, made_by)
+) WITHOUT ROWID
+"""
+# Who is at work on what. It may be missing from a file and is no part of what is saved, so it has no version.
+_CREATE_CLAIMS = """
+CREATE TABLE IF NOT EXISTS claims (
+    item_key TEXT NOT NULL,
+    made_by TEXT NOT NULL,
+    worker TEXT NOT NULL,
     PRIMARY KEY (item_key, made_by)
 ) WITHOUT ROWID
 """
@@ -79,7 +89,7 @@ class KeywordTable:
 
     Every call of :meth:`put_many` is one transaction in write-ahead mode: a process killed at any moment
     leaves all rows of the transactions before, and none of the one it was in. Several processes may use
-    one file.
+    one file of one machine; :meth:`claim` shares the work between them.
 
     Parameters
     ----------
@@ -115,12 +125,16 @@ class KeywordTable:
                 str(self.path or ":memory:"), timeout=_BUSY_SECONDS, isolation_level=None
             )
             self._open()
+        self._liveness: Liveness | None = None  # of this table, once it has claimed something
 
     def _open(self) -> None:
         execute = self._database.execute
+        # One look at all three, or another process that makes the file between two of them makes it look foreign.
+        execute("BEGIN")
         (application,) = execute("PRAGMA application_id").fetchone()
         (version,) = execute("PRAGMA user_version").fetchone()
         (tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
+        execute("COMMIT")
         if tables and application != _APPLICATION_ID:
             raise StoredFileError(f"{self.path} is an SQLite file of another program; choose another path.")
         if version > FORMAT_VERSION:
@@ -137,6 +151,7 @@ class KeywordTable:
             execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             execute("COMMIT")
+        execute(_CREATE_CLAIMS)
 
     @contextmanager
     def _naming_the_file(self) -> Iterator[None]:
@@ -196,12 +211,68 @@ class KeywordTable:
             )
             for row in rows
         ]
+        with self._transaction():
+            self._database.executemany("INSERT OR REPLACE INTO keywords VALUES (?, ?, ?, ?, ?, ?)", values)
+            self._database.executemany(
+                "DELETE FROM claims WHERE item_key = ? AND made_by = ?", [value[:2] for value in values]
+            )
+
+    def claim(self, keys: Sequence[str], *, made_by: str, count: int) -> tuple[list[str], list[str]]:
+        """Take items on, so that no other process works on them until their rows are there or this table is closed.
+
+        Parameters
+        ----------
+        keys
+            Hashes of item contents, in the order in which they are wanted.
+        made_by
+            Fingerprint of the summarizer.
+        count
+            Most items to take on.
+
+        Returns
+        -------
+        claimed : list of str
+            The first `count` keys that have no row and that nobody alive has claimed.
+        left : list of str
+            The other keys that have no row, in order.
+        """
+        if self._liveness is None:
+            self._liveness = Liveness(self.path)
+        with self._transaction():
+            done = self.get_many(keys, made_by=made_by)
+            held = self._held(made_by)
+            left = [key for key in keys if key not in done]
+            claimed = [key for key in left if key not in held][:count]
+            self._database.executemany(
+                "INSERT INTO claims VALUES (?, ?, ?)",
+                [(key, made_by, self._liveness.name) for key in claimed],
+            )
+        taken = set(claimed)
+        return claimed, [key for key in left if key not in taken]
+
+    def _held(self, made_by: str) -> set[str]:
+        """Return what is claimed by the living, after giving back what the dead had claimed."""
+        workers = [row[0] for row in self._database.execute("SELECT DISTINCT worker FROM claims").fetchall()]
+        own = self._liveness.name if self._liveness is not None else None
+        for worker in workers:
+            if worker != own and not (self.path is not None and is_alive(self.path, worker)):
+                self._database.execute("DELETE FROM claims WHERE worker = ?", (worker,))
+        found = self._database.execute("SELECT item_key FROM claims WHERE made_by = ?", (made_by,))
+        return {row[0] for row in found.fetchall()}
+
+    def give_back(self) -> None:
+        """Give back what this table has claimed and not done."""
+        if self._liveness is not None:
+            with self._transaction():
+                self._database.execute("DELETE FROM claims WHERE worker = ?", (self._liveness.name,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Do all or nothing, alone."""
         with self._naming_the_file():
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                self._database.executemany(
-                    "INSERT OR REPLACE INTO keywords VALUES (?, ?, ?, ?, ?, ?)", values
-                )
+                yield
                 self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:
@@ -212,6 +283,12 @@ class KeywordTable:
         """Number of rows, of all summarizers."""
         with self._naming_the_file():
             return int(self._database.execute("SELECT count(*) FROM keywords").fetchone()[0])
+
+    def count(self, made_by: str) -> int:
+        """Return the number of rows of one summarizer."""
+        with self._naming_the_file():
+            query = "SELECT count(*) FROM keywords WHERE made_by = ?"
+            return int(self._database.execute(query, (made_by,)).fetchone()[0])
 
     def save_parquet(self, path: str | Path, *, made_by: str | None = None) -> None:
         """Write the rows as a Parquet file that is whole or absent, in key order.
@@ -289,8 +366,10 @@ class KeywordTable:
         return table
 
     def close(self) -> None:
-        """Close the file; further use of this object is an error."""
+        """Close the file and give back what was claimed and not done; further use of this object is an error."""
         self._database.close()
+        if self._liveness is not None:
+            self._liveness.end()
 
     def __enter__(self) -> KeywordTable:
         return self

@@ -33,6 +33,53 @@ def test_order_comes_back_whatever_the_budget(tiny_llama: Backbone) -> None:
     assert tiny_llama.generate([]) == []
 
 
+@pytest.mark.filterwarnings("ignore:backbone")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_common_beginning_and_rows_that_leave_do_not_change_answers(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    backbone = request.getfixturevalue(name)
+    told = "Keywords for this text of an item that everybody knows: "
+    prompts = [Prompt((told, "lamp " * count, RED)) for count in (1, 9, 4, 2, 7, 3)]
+    together = backbone.generate(prompts, max_new_tokens=12)
+    assert together == [backbone.generate([prompt], max_new_tokens=12)[0] for prompt in prompts]
+    lengths = {len(backbone.tokenizer(text)["input_ids"]) for text in together}
+    assert len(lengths) > 1, "no answer ended before another; choose other prompts"
+
+
+@pytest.mark.filterwarnings("ignore:backbone")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_rule_is_kept_by_the_models_own_generation_as_well(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = request.getfixturevalue(name)
+    ids = backbone.tokenizer(["red", "lamp"], add_special_tokens=False)["input_ids"]
+    permitted = torch.zeros(len(backbone.tokenizer), dtype=torch.bool)
+    permitted[[token for row in ids for token in row]] = True
+
+    class Three:
+        """At most three tokens, all of them of two words."""
+
+        def __init__(self) -> None:
+            self.written = 0
+            self.allowed = permitted
+
+        @property
+        def finished(self) -> bool:
+            return self.written == 3
+
+        def push(self, token: int) -> None:
+            self.written += 1
+
+        def start(self) -> Three:
+            return Three()
+
+    ours = backbone.generate(PROMPTS, max_new_tokens=8, rule=Three())
+    assert all(0 < len(backbone.tokenizer(text)["input_ids"]) <= 3 for text in ours)
+    monkeypatch.setattr("mmsrarec.backbone.generation.can_share", lambda backbone: False)
+    assert backbone.generate(PROMPTS, max_new_tokens=8, rule=Three()) == ours
+
+
 def test_the_end_of_turn_stops_an_answer() -> None:
     backbone = Backbone.load(tiny_llama())
     end = backbone.chat.end_of_turn

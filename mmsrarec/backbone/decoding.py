@@ -1,0 +1,184 @@
+"""Answers of a batch of prompts: their common beginning run once, then prompts, then answers in lockstep.
+
+Stands under ``generation``, for models whose cache can be cut and repeated (``shared_prefix.can_share``). Against
+transformers' ``generate``: the tokens with which all prompts of a call begin are not run again for each of them,
+rows leave the batch as their answers end, and an :class:`~mmsrarec.backbone.constraint.AnswerRule` may end them early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from transformers.cache_utils import DynamicCache
+
+from mmsrarec.backbone.constraint import AnswerRule, AnswerState, allow_only
+from mmsrarec.backbone.forward import Piece, pieces_inputs
+from mmsrarec.backbone.prompt import Encoded
+from mmsrarec.backbone.shared_prefix import common_prefix
+
+if TYPE_CHECKING:
+    from mmsrarec.backbone.backbone import Backbone
+
+__all__ = ["Beginning", "decode_batch", "run_beginning"]
+
+# A shorter beginning costs more as a pass of its own than it saves.
+_SHORTEST = 4
+# Rows that are done leave the batch when so large a part of it is; a copy of the cache for each would cost more.
+_LEAVE_AT = 0.125
+
+
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """The tokens that all prompts of a call begin with, as keys and values.
+
+    Attributes
+    ----------
+    length
+        Number of tokens, perhaps 0.
+    layers
+        Keys and values of each layer, shape (1, key heads, length, d); empty if there are none.
+    """
+
+    length: int
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+
+
+@torch.no_grad()
+def run_beginning(backbone: Backbone, encoded: Sequence[Encoded]) -> Beginning:
+    """Run what all sequences begin with, once; nothing if that is too short to pay."""
+    if len(encoded) < 2:
+        return Beginning(0)
+    length = min(common_prefix(encoded[0], other) for other in encoded[1:])
+    if length < _SHORTEST:
+        return Beginning(0)
+    cache = DynamicCache(config=backbone.hf.config)
+    inputs = pieces_inputs(backbone, [Piece(encoded[0], 0, length)])
+    backbone.inner(**inputs, past_key_values=cache, use_cache=True)
+    return Beginning(length, tuple((layer.keys, layer.values) for layer in cache.layers))
+
+
+@torch.no_grad()
+def decode_batch(
+    backbone: Backbone,
+    encoded: Sequence[Encoded],
+    beginning: Beginning,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    rule: AnswerRule | None,
+) -> list[list[int]]:
+    """Write the answers of one batch.
+
+    Parameters
+    ----------
+    backbone
+        The model.
+    encoded
+        The prompts of the batch, 1 or more, all with this beginning.
+    beginning
+        From :func:`run_beginning`.
+    max_new_tokens
+        Longest answer.
+    temperature
+        0 takes the likeliest token, above 0 tokens are drawn by torch's generator.
+    rule
+        What answers may look like; ``None``: anything.
+
+    Returns
+    -------
+    list of list of int
+        Token ids of each answer, without the token that ended it.
+    """
+    answers: list[list[int]] = [[] for _ in encoded]
+    states: list[AnswerState] = [] if rule is None else [rule.start() for _ in encoded]
+    stops = set(backbone.stop_ids)
+    rows = list(range(len(encoded)))  # which prompt each row of the batch belongs to
+    over = [False] * len(encoded)
+    batch = _Batch(backbone, encoded, beginning)
+    for written in range(max_new_tokens):
+        logits = batch.logits
+        if rule is not None:
+            logits = allow_only(logits, [states[row] for row in rows])
+        tokens = _choose(logits, temperature)
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            if over[row]:
+                continue
+            if token in stops:
+                over[row] = True
+                continue
+            answers[row].append(token)
+            if states:
+                states[row].push(token)
+                over[row] = states[row].finished
+        kept = [place for place, row in enumerate(rows) if not over[row]]
+        if not kept or written + 1 == max_new_tokens:
+            break
+        if len(rows) - len(kept) >= _LEAVE_AT * len(rows):
+            batch.keep(kept)
+            rows = [rows[place] for place in kept]
+            tokens = tokens[kept]
+        batch.step(tokens)
+    return answers
+
+
+def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    return torch.multinomial((logits / temperature).softmax(dim=-1), 1).squeeze(1)
+
+
+class _Batch:
+    """Cache, mask and positions of the answers being written; a row a prompt."""
+
+    def __init__(self, backbone: Backbone, encoded: Sequence[Encoded], beginning: Beginning) -> None:
+        self._backbone = backbone
+        pieces = [Piece(one, beginning.length, len(one)) for one in encoded]
+        inputs = pieces_inputs(backbone, pieces)
+        self._cache = DynamicCache(config=backbone.hf.config)
+        for number, (keys, values) in enumerate(beginning.layers):
+            # A view: the first concatenation in the layer makes the copy.
+            shape = (len(pieces), *keys.shape[1:])
+            self._cache.update(keys.expand(shape), values.expand(shape), number)
+        mask = inputs["attention_mask"]
+        self._mask = torch.cat([mask.new_ones(len(pieces), beginning.length), mask], dim=1)
+        inputs["attention_mask"] = self._mask
+        hidden = backbone.inner(**inputs, past_key_values=self._cache, use_cache=True).last_hidden_state
+        place = torch.tensor([len(piece) - 1 for piece in pieces], device=hidden.device)
+        every = torch.arange(len(pieces), device=hidden.device)
+        self._last = hidden[every, place]  # (B, hidden)
+        self._position = inputs["position_ids"][..., every, place]  # (B,) or (3, B)
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """Of the next token, float32 (B, vocabulary)."""
+        head = self._backbone.output_head()
+        logits = self._backbone.hf.get_output_embeddings()(self._last).float() * head.scale
+        return logits if head.softcap is None else head.softcap * torch.tanh(logits / head.softcap)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only."""
+        index = torch.tensor(rows, device=self._mask.device)
+        self._mask, self._position = self._mask[index], self._position[..., index]
+        for layer in self._cache.layers:
+            layer.keys, layer.values = layer.keys[index], layer.values[index]
+
+    def step(self, tokens: torch.Tensor) -> None:
+        """Run one token for each row."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
+        self._position = self._position + 1
+        ids = tokens.unsqueeze(1)  # (B, 1)
+        inputs = (
+            {"input_ids": ids}
+            if self._backbone.family is None
+            else {"inputs_embeds": self._backbone.inner.get_input_embeddings()(ids)}
+        )
+        self._last = self._backbone.inner(
+            **inputs,
+            attention_mask=self._mask,
+            position_ids=self._position.unsqueeze(-1),
+            past_key_values=self._cache,
+            use_cache=True,
+        ).last_hidden_state[:, 0]
