@@ -1,7 +1,7 @@
 """Which items to ask about next, when several processes fill one keyword table.
 
-Stands between the table and :class:`~mmsrarec.summarize.Summarizer`. A process claims the items of its next batch before
-it asks about them; a claim ends with the row it was for, or with the process. Batches are the same however many
+Stands between the table and :class:`~mmsrarec.summarize.Summarizer`. A process claims the items of its next batch
+before it asks about them; a claim ends with the row it was for, or with the process. Batches are the same however many
 processes there are and whatever was killed in between: each is the next so many items, in one order, that nobody has
 done or holds.
 """

@@ -191,7 +191,7 @@ def _token_texts(tokenizer: Any) -> list[str]:
 
 
 def _bytes_of(token: str) -> bytes:
-    """Return the bytes of a token that is part of a character, as byte-level and byte-fallback vocabularies write it."""
+    """Return the bytes of a token that is part of a character, from a byte-level or byte-fallback vocabulary."""
     named = re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token)
     if named:
         return bytes([int(named[1], 16)])

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset as ArrowDataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from mmsrarec.backbone import Backbone, Prompt
@@ -26,9 +26,16 @@ from mmsrarec.backbone.supervised import RESUMABLE, last_checkpoint
 from mmsrarec.progress import Ticker, ticker
 from mmsrarec.storage import atomic_path
 from mmsrarec.summarize.keywords import ParsedAnswer
-from mmsrarec.summarize.rewards import KeywordScorer, ScoredBatch, answer_parser, reward_functions
+from mmsrarec.summarize.rewards import (
+    KeywordScorer,
+    RecentAnswers,
+    ScoredBatch,
+    answer_parser,
+    reward_functions,
+)
 
 __all__ = [
+    "PATIENCE",
     "POLICY",
     "REFERENCE",
     "PolicyPrompt",
@@ -113,7 +120,7 @@ def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: in
             lr_scheduler_type="constant_with_warmup",
             warmup_steps=2,
             max_grad_norm=1.0,
-            beta=0.0,
+            beta=0.04,
             gradient_checkpointing=not cpu,
             bf16=not cpu,
             use_cpu=cpu,
@@ -129,6 +136,9 @@ _REQUIRED: dict[str, Any] = {
     "shuffle_dataset": False,
     "dataloader_num_workers": 0,
 }
+
+PATIENCE = 3
+"""Looks at the held-out reward without a gain after which training stops."""
 
 
 def order_prompts(
@@ -182,8 +192,12 @@ def train_policy(
     workdir: str | Path,
     limit: int,
     seed: int,
+    held_out: Sequence[Sequence[PolicyPrompt]] = (),
 ) -> list[dict[str, float]]:
     """Train the adapter :data:`POLICY` by GRPO; a run that was interrupted goes on from its last checkpoint.
+
+    With held-out prompts their reward is looked at each time a checkpoint is written; training stops after
+    :data:`PATIENCE` looks without a gain, and the weights of the best look are what it ends with.
 
     Parameters
     ----------
@@ -201,35 +215,56 @@ def train_policy(
         Most keywords of an answer that are read.
     seed
         Of the order of prompts.
+    held_out
+        Text prompts and image prompts that are not learned from; without any, training takes all its steps.
 
     Returns
     -------
     list of dict
         One entry a step: the mean of each reward and of the total, their spread, the share of groups without
-        spread (from which nothing is learned), the share of repaired answers, KL where there is one, seconds.
+        spread (from which nothing is learned), the share of repaired answers, that of the most common keyword among
+        recent answers, the divergence from the start (KL, if the configuration's ``beta`` is above 0), seconds, and
+        ``held_out_total`` where it was looked at.
     """
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     config, blocks = _settle(config, workdir, scorer, len(text_prompts) + len(image_prompts))
     block = config.generation_batch_size // config.num_generations
     prompts = order_prompts(text_prompts, image_prompts, block=block, blocks=blocks, seed=seed)
+    looked_at = [prompt for prompts in held_out for prompt in prompts]
     with ticker("learning from rewards") as progress, _left_as_found(backbone):
         log = RewardLog(workdir / "rewards.jsonl", progress)
         with backbone.train_adapter(POLICY) as model:
             parse = answer_parser(limit, config.max_completion_length, backbone.stop_ids)
-            batch = ScoredBatch(scorer, parse, log.observe)
+            batch = ScoredBatch(scorer, parse, log.observe, log.recent)
             trainer = GRPOTrainer(
                 model=model,
                 reward_funcs=reward_functions(batch),
-                args=config,
+                args=_stopping_early(config) if looked_at else config,
                 train_dataset=_as_dataset(backbone, prompts),
+                eval_dataset=_as_dataset(backbone, looked_at, held_out=True) if looked_at else None,
                 processing_class=backbone.processor,
-                callbacks=[log],
+                callbacks=[log, *([EarlyStoppingCallback(PATIENCE)] if looked_at else [])],
             )
             # It would print every log as a Python dictionary; the reward log above is the one that is shown.
             trainer.remove_callback(PrinterCallback)
             trainer.train(resume_from_checkpoint=last_checkpoint(workdir))
     return log.steps
+
+
+def _stopping_early(config: GRPOConfig) -> GRPOConfig:
+    """Look at the held-out reward with every checkpoint and keep the best."""
+    return replace(
+        config,
+        eval_strategy="steps",
+        eval_steps=config.save_steps,
+        # The trainer shuffles these prompts, and a batch must not mix prompts with and without pictures.
+        per_device_eval_batch_size=config.num_generations_eval or config.num_generations,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_reward",
+        greater_is_better=True,
+        generation_batch_size=None,
+    )
 
 
 def _settle(config: GRPOConfig, workdir: Path, scorer: KeywordScorer, prompts: int) -> tuple[GRPOConfig, int]:
@@ -253,16 +288,19 @@ def _settle(config: GRPOConfig, workdir: Path, scorer: KeywordScorer, prompts: i
     return settled, blocks
 
 
-def _as_dataset(backbone: Backbone, prompts: Sequence[PolicyPrompt]) -> ArrowDataset:
+def _as_dataset(
+    backbone: Backbone, prompts: Sequence[PolicyPrompt], *, held_out: bool = False
+) -> ArrowDataset:
     """Give prompts to TRL as conversations; pictures are opened only when their batch comes."""
     rows = ArrowDataset.from_dict({"row": list(range(len(prompts)))})
-    return rows.with_transform(_PromptReader(backbone, prompts))
+    return rows.with_transform(_PromptReader(backbone, prompts, held_out))
 
 
 class _PromptReader:
     """Reads rows of prompts as TRL's columns: the conversation, its pictures, and the rewarded text."""
 
-    def __init__(self, backbone: Backbone, prompts: Sequence[PolicyPrompt]) -> None:
+    def __init__(self, backbone: Backbone, prompts: Sequence[PolicyPrompt], held_out: bool) -> None:
+        self._held_out = held_out
         self._with_pictures = backbone.has_images
         self._prompts = prompts
         self._conversations = [_conversation(backbone, entry.prompt) for entry in prompts]
@@ -272,6 +310,7 @@ class _PromptReader:
         columns: dict[str, list[Any]] = {
             "prompt": [self._conversations[row] for row in batch["row"]],
             "text": [entry.text for entry in chosen],
+            "held_out": [self._held_out] * len(chosen),
         }
         if self._with_pictures:
             columns["images"] = [[picture.load() for picture in entry.prompt.pictures] for entry in chosen]
@@ -326,31 +365,43 @@ def _left_as_found(backbone: Backbone) -> Iterator[None]:
 
 
 class RewardLog(TrainerCallback):
-    """Shows each step of GRPO and appends its rewards to a JSON Lines file.
+    """Shows each step of GRPO, appends its rewards to a JSON Lines file, and remembers the last answers.
 
     Parameters
     ----------
     path
-        The file. A resumed run forgets the steps after its checkpoint, so each step stands there once.
+        The file; the keywords of each step's answers go beside it. A resumed run forgets the steps after its
+        checkpoint, so each step stands there once.
     progress
         Advanced by one a step, and shown once more while a step is still being rewarded.
+
+    Attributes
+    ----------
+    recent
+        The last answers, for the reward that makes common keywords dear.
     """
 
     def __init__(self, path: Path, progress: Ticker) -> None:
         self._path = path
+        self._answers_path = path.with_name("answers.jsonl")
         self._progress = progress
-        self._repaired: list[bool] = []
+        self._observed: list[ParsedAnswer] = []
+        self.recent = RecentAnswers()
         self.steps: list[dict[str, float]] = read_log(path)
+        self._answers: list[dict[str, Any]] = read_log(self._answers_path)
 
     def observe(self, answers: Sequence[ParsedAnswer]) -> None:
-        """Count the answers of one batch that had to be repaired."""
-        self._repaired += [answer.repaired for answer in answers]
+        """Take note of the answers of one batch."""
+        self._observed += answers
         self._progress.advance(0, "(rewarding answers)")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Start the progress at the checkpoint's step."""
+        """Start the progress at the checkpoint's step, with the answers that had been given until then."""
         self._progress.set_total(state.max_steps, state.global_step)
         self.steps = [step for step in self.steps if step["step"] <= state.global_step]
+        self._answers = [step for step in self._answers if step["step"] <= state.global_step]
+        for step in self._answers:
+            self.recent.add(step["keywords"])
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Show that a micro-batch is done."""
@@ -362,15 +413,30 @@ class RewardLog(TrainerCallback):
             return
         entry: dict[str, float] = {"step": state.global_step}
         entry |= {name: float(logs[key]) for name, key in _LOGGED.items() if logs.get(key) is not None}
-        entry["repaired"] = float(np.mean(self._repaired)) if self._repaired else 0.0
-        self._repaired = []
+        entry["repaired"] = float(np.mean([answer.repaired for answer in self._observed] or [0.0]))
+        entry["most_common_keyword"] = self.recent.largest_share
+        keywords = [list(answer.keywords) for answer in self._observed]
+        self._answers.append({"step": state.global_step, "keywords": keywords})
+        self._observed = []
         self.steps.append(entry)
-        with atomic_path(self._path) as temporary:
-            temporary.write_text("".join(json.dumps(step) + "\n" for step in self.steps), "utf-8")
+        # Answers first: a step is done when its rewards are written.
+        _write_log(self._answers_path, self._answers)
+        _write_log(self._path, self.steps)
         self._progress.advance(1, f"reward {entry['total']:.3f}")
 
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **more: Any) -> None:
+        """Keep the reward of held-out items beside that of the step before."""
+        if metrics and "eval_reward" in metrics and self.steps:
+            self.steps[-1]["held_out_total"] = float(metrics["eval_reward"])
+            _write_log(self._path, self.steps)
 
-def read_log(path: str | Path) -> list[dict[str, float]]:
+
+def _write_log(path: Path, steps: Sequence[dict[str, Any]]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(step, ensure_ascii=False) + "\n" for step in steps), "utf-8")
+
+
+def read_log(path: str | Path) -> list[dict[str, Any]]:
     """Read a JSON Lines log of training, one entry a step; empty if there is no file."""
     path = Path(path)
     if not path.exists():

@@ -6,14 +6,16 @@ Stands between generated answers and GRPO. All three are components of one call 
 - information ``R_info = cos(φ(W), φ(text))`` with φ the sentence encoder,
 - reconstruction ``R_recon`` from the mean NLL of the item's text given its keywords, under the backbone with
   its adapter off; as ``-exp(NLL)`` (the paper's negative perplexity), ``-NLL`` or a clipped perplexity,
-- length ``R_len = -|W|``, where a repeated keyword counts each time it is written.
+- length ``R_len = -|W|``, where a repeated keyword counts each time it is written, and, if asked for, a keyword that
+  many recent answers hold counts for more than one.
 
 Formulas: Wang et al., MMSRARec, arXiv 2512.20916, stage 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,11 +28,12 @@ from mmsrarec.backbone import Backbone, SentenceEncoder, cut_text
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError
 from mmsrarec.kernels import GroupReward, group_reward
-from mmsrarec.summarize.keywords import ParsedAnswer, parse_answer
+from mmsrarec.summarize.keywords import ParsedAnswer, keyword_key, parse_answer
 from mmsrarec.summarize.prompts import reconstruction_prompt
 
 __all__ = [
     "KeywordScorer",
+    "RecentAnswers",
     "RewardSettings",
     "ScoredBatch",
     "answer_parser",
@@ -85,6 +88,9 @@ class RewardSettings:
         ``"perplexity"`` is the paper's unbounded ``-PPL``; ``"nll"`` and ``"clipped"`` are bounded in practice.
     text_tokens
         How many tokens of an item's text are scored by the reconstruction reward.
+    commonness
+        How much more a keyword costs in the length reward that all recent answers hold: a keyword counts as
+        ``1 + commonness * share``, with the share of recent answers that hold it. 0 is the paper's form.
 
     Raises
     ------
@@ -97,12 +103,13 @@ class RewardSettings:
     length: float = 0.01
     form: Reconstruction = "nll"
     text_tokens: int = 48
+    commonness: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("information", "reconstruction", "length"):
+        for name in ("information", "reconstruction", "length", "commonness"):
             value = getattr(self, name)
             if not np.isfinite(value) or value < 0:
-                raise InputError(f"reward weight {name} must be 0 or more, got {value}.")
+                raise InputError(f"{name} must be 0 or more, got {value}.")
         if self.form not in ("perplexity", "nll", "clipped"):
             raise InputError(f"form must be 'perplexity', 'nll' or 'clipped', got {self.form!r}.")
         if self.text_tokens < 1:
@@ -136,7 +143,7 @@ class KeywordScorer:
     def score(
         self,
         keywords: Sequence[Sequence[str]],
-        written: Sequence[int],
+        written: Sequence[float],
         texts: Sequence[str],
         *,
         group_size: int = 1,
@@ -148,7 +155,7 @@ class KeywordScorer:
         keywords
             Distinct keywords of each answer; an empty list has information 0.
         written
-            |W| of each answer, repeats included.
+            |W| of each answer, repeats included, or what it counts as.
         texts
             The text of each answer's item.
         group_size
@@ -196,6 +203,45 @@ def _training_kept(model: torch.nn.Module) -> Iterator[None]:
         model.train(training)
 
 
+class RecentAnswers:
+    """The keywords of the last answers, and what share of them holds a keyword.
+
+    Parameters
+    ----------
+    most
+        How many answers are remembered.
+
+    Examples
+    --------
+    >>> recent = RecentAnswers(most=2)
+    >>> recent.add([("drama", "war")])
+    >>> recent.add([("dramas",), ("comedy",)])
+    >>> recent.share("drama"), recent.share("war")
+    (0.5, 0.0)
+    """
+
+    def __init__(self, most: int = 256) -> None:
+        self._answers: deque[frozenset[str]] = deque(maxlen=most)
+        self._holding: Counter[str] = Counter()
+
+    def add(self, answers: Iterable[Sequence[str]]) -> None:
+        """Remember the keywords of some answers and forget the oldest."""
+        for keywords in answers:
+            if len(self._answers) == self._answers.maxlen:
+                self._holding.subtract(self._answers[0])
+            self._answers.append(frozenset(map(keyword_key, keywords)))
+            self._holding.update(self._answers[-1])
+
+    def share(self, keyword: str) -> float:
+        """Return the share of remembered answers that hold a keyword; 0 while there are none."""
+        return self._holding[keyword_key(keyword)] / len(self._answers) if self._answers else 0.0
+
+    @property
+    def largest_share(self) -> float:
+        """Share of remembered answers that hold the most common keyword: 1 is the same word everywhere."""
+        return max(self._holding.values(), default=0) / max(len(self._answers), 1)
+
+
 class ScoredBatch:
     """Scores a batch of completions once, though TRL asks for it once for each reward function.
 
@@ -207,6 +253,8 @@ class ScoredBatch:
         Turns a completion's text and token ids into keywords.
     observe
         Called with the answers of each new batch, for the log.
+    recent
+        What makes a keyword common; the answers of each new batch are added to it after they are scored.
     """
 
     def __init__(
@@ -214,28 +262,48 @@ class ScoredBatch:
         scorer: KeywordScorer,
         parse: Callable[[str, Sequence[int]], ParsedAnswer],
         observe: Callable[[Sequence[ParsedAnswer]], None] | None = None,
+        recent: RecentAnswers | None = None,
     ) -> None:
         self._scorer = scorer
         self._parse = parse
         self._observe = observe
+        self._recent = recent or RecentAnswers()
         self._batch: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._reward: GroupReward | None = None
 
     def __call__(
-        self, completions: Sequence[Any], texts: Sequence[str], completion_ids: Sequence[Sequence[int]]
+        self,
+        completions: Sequence[Any],
+        texts: Sequence[str],
+        completion_ids: Sequence[Sequence[int]],
+        *,
+        held_out: bool = False,
     ) -> GroupReward:
-        """Return the components for a batch; the same batch again costs nothing."""
+        """Return the components for a batch; the same batch again costs nothing.
+
+        Answers about items that are `held_out` are neither observed nor remembered.
+        """
         written = tuple(_written_text(completion) for completion in completions)
         batch = (written, tuple(texts))
         if self._reward is None or batch != self._batch:
             answers = [self._parse(text, ids) for text, ids in zip(written, completion_ids, strict=True)]
-            if self._observe is not None:
-                self._observe(answers)
             self._reward = self._scorer.score(
-                [answer.keywords for answer in answers], [answer.written for answer in answers], texts
+                [answer.keywords for answer in answers], [self._length(answer) for answer in answers], texts
             )
             self._batch = batch
+            if not held_out:
+                self._recent.add(answer.keywords for answer in answers)
+                if self._observe is not None:
+                    self._observe(answers)
         return self._reward
+
+    def _length(self, answer: ParsedAnswer) -> float:
+        extra = self._scorer.settings.commonness
+        return (
+            answer.written + extra * sum(map(self._recent.share, answer.keywords))
+            if extra
+            else answer.written
+        )
 
 
 def _written_text(completion: Any) -> str:
@@ -243,6 +311,16 @@ def _written_text(completion: Any) -> str:
         return completion
     content = completion[-1]["content"]
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def _scored(
+    batch: ScoredBatch,
+    completions: Sequence[Any],
+    text: Sequence[str],
+    completion_ids: Sequence[Sequence[int]],
+    columns: dict[str, Any],
+) -> GroupReward:
+    return batch(completions, text, completion_ids, held_out=any(columns.get("held_out", ())))
 
 
 def information_reward(
@@ -266,7 +344,7 @@ def information_reward(
     batch
         Scores the batch; bound by :func:`reward_functions`.
     **columns
-        What else TRL passes; not used.
+        What else TRL passes: `held_out` marks items that are not learned from, the rest is not used.
 
     Returns
     -------
@@ -277,10 +355,10 @@ def information_reward(
     --------
     >>> class Once:
     ...     information = torch.tensor([0.5])
-    >>> information_reward(["red mug"], text=["A mug"], completion_ids=[[1]], batch=lambda *parts: Once)
+    >>> information_reward(["red mug"], text=["A mug"], completion_ids=[[1]], batch=lambda *parts, **more: Once)
     [0.5]
     """
-    return batch(completions, text, completion_ids).information.tolist()
+    return _scored(batch, completions, text, completion_ids, columns).information.tolist()
 
 
 def reconstruction_reward(
@@ -299,10 +377,10 @@ def reconstruction_reward(
     --------
     >>> class Once:
     ...     reconstruction = torch.tensor([-3.25])
-    >>> reconstruction_reward(["red mug"], text=["A mug"], completion_ids=[[1]], batch=lambda *parts: Once)
+    >>> reconstruction_reward(["red mug"], text=["A mug"], completion_ids=[[1]], batch=lambda *parts, **more: Once)
     [-3.25]
     """
-    return batch(completions, text, completion_ids).reconstruction.tolist()
+    return _scored(batch, completions, text, completion_ids, columns).reconstruction.tolist()
 
 
 def length_reward(
@@ -315,14 +393,17 @@ def length_reward(
 ) -> list[float]:
     """Return ``-|W|``, the number of keywords written, repeats included; parameters as above.
 
+    With a `commonness` above 0 in the scorer's settings a keyword counts as ``1 + commonness * share``, with the share
+    of the last 256 answers that hold it, so that one list for all items costs more the more items have it.
+
     Examples
     --------
     >>> class Once:
     ...     length = torch.tensor([-2.0])
-    >>> length_reward(["red, mug"], text=["A mug"], completion_ids=[[1]], batch=lambda *parts: Once)
+    >>> length_reward(["red, mug"], text=["A mug"], completion_ids=[[1]], batch=lambda *parts, **more: Once)
     [-2.0]
     """
-    return batch(completions, text, completion_ids).length.tolist()
+    return _scored(batch, completions, text, completion_ids, columns).length.tolist()
 
 
 def reward_functions(batch: ScoredBatch) -> list[Callable[..., list[float]]]:

@@ -46,6 +46,8 @@ _STORED = (
     "reconstruction",
     "text_tokens",
     "answer_tokens",
+    "commonness",
+    "early_stop_items",
 )
 
 
@@ -77,6 +79,11 @@ class Summarizer:
         PEFT's own configuration of the adapter; ``None``: rank 8 on every linear layer of the language model.
     reward_weights
         α, β, γ of information, reconstruction and length.
+    commonness
+        How much more a keyword costs in the length reward that all recent answers hold; 0 is the paper's form. See
+        :class:`~mmsrarec.summarize.rewards.RewardSettings`.
+    early_stop_items
+        Items that GRPO does not learn from and whose reward decides when it stops; 0 takes all steps.
     reconstruction
         Form of the reconstruction reward: ``"nll"``, ``"clipped"``, or the paper's ``"perplexity"``.
     text_tokens
@@ -123,6 +130,8 @@ class Summarizer:
         reconstruction: Reconstruction = "nll",
         text_tokens: int = 48,
         answer_tokens: int = 24,
+        commonness: float = 0.0,
+        early_stop_items: int = 0,
     ) -> None:
         for name, value, least in (
             ("max_keywords", max_keywords, 1),
@@ -130,6 +139,7 @@ class Summarizer:
             ("grpo_steps", grpo_steps, 0),
             ("text_tokens", text_tokens, 1),
             ("answer_tokens", answer_tokens, 1),
+            ("early_stop_items", early_stop_items, 0),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"{name} must be a whole number of {least} or more, got {value!r}.")
@@ -147,8 +157,11 @@ class Summarizer:
         self.reconstruction = reconstruction
         self.text_tokens = text_tokens
         self.answer_tokens = answer_tokens
-        self._rewards = RewardSettings(*reward_weights, form=reconstruction)
+        self.commonness = commonness
+        self.early_stop_items = early_stop_items
+        self._rewards = RewardSettings(*reward_weights, form=reconstruction, commonness=commonness)
         self._trained: TrainedAdapters | None = None
+        self._fingerprinted: tuple[tuple[int, str | None] | None, str] = (None, "")
 
     def fit(self, contents: Sequence[ItemContent], *, workdir: str | Path, seed: int = 0) -> Summarizer:
         """Train the adapter on a catalogue; a fit that was interrupted goes on where it was.
@@ -377,11 +390,19 @@ class Summarizer:
             self._plan().fingerprint,
             list(self.reward_weights),
             self.reconstruction,
+            self.commonness,
         )
 
     @property
     def fingerprint(self) -> str:
         """Hash of all that decides an item's keywords: settings, wording, models and the adapter's weights."""
+        weights = self.backbone.model.parameters()
+        version = hash(tuple((weight.data_ptr(), weight._version) for weight in weights)), self._adapter
+        if version != self._fingerprinted[0]:
+            self._fingerprinted = version, self._make_fingerprint()
+        return self._fingerprinted[1]
+
+    def _make_fingerprint(self) -> str:
         weights: dict[str, Any] = {}
         if self._adapter is not None:
             state = get_peft_model_state_dict(
@@ -504,4 +525,5 @@ class Summarizer:
             text_tokens=self.text_tokens,
             answer_tokens=self.answer_tokens,
             max_keywords=self.max_keywords,
+            early_stop_items=self.early_stop_items,
         )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from peft import LoraConfig
 from trl import GRPOConfig, SFTConfig
 
@@ -44,6 +45,7 @@ class TrainingPlan:
     text_tokens: int
     answer_tokens: int
     max_keywords: int
+    early_stop_items: int = 0
 
     @property
     def reinforces(self) -> bool:
@@ -64,6 +66,7 @@ class TrainingPlan:
             self.text_tokens,
             self.answer_tokens,
             self.max_keywords,
+            self.early_stop_items,
         ]
         return fingerprint(
             numbers, [config_text(config) for config in (self.grpo, self.warm_start, self.lora)]
@@ -209,7 +212,9 @@ def _reinforce(
             seed=seed,
             cpu=backbone.device.type == "cpu",
         )
-        text_prompts, image_prompts = policy_prompts(backbone, contents, text_tokens=plan.text_tokens)
+        learned_from, looked_at = _set_aside(contents, plan.early_stop_items, seed)
+        text_prompts, image_prompts = policy_prompts(backbone, learned_from, text_tokens=plan.text_tokens)
+        held_out = policy_prompts(backbone, looked_at, text_tokens=plan.text_tokens) if looked_at else ()
         backbone.load_adapter(POLICY, workdir / WARM_START)
         try:
             train_policy(
@@ -221,6 +226,7 @@ def _reinforce(
                 workdir=run,
                 limit=plan.max_keywords,
                 seed=seed,
+                held_out=held_out,
             )
             backbone.save_adapter(POLICY, folder)
         finally:
@@ -233,6 +239,19 @@ def _reinforce(
         {name: value for name, value in step.items() if name != "seconds"}
         for step in read_log(run / "rewards.jsonl")
     ]
+
+
+def _set_aside(
+    contents: Sequence[ItemContent], count: int, seed: int
+) -> tuple[list[ItemContent], list[ItemContent]]:
+    """Divide items into those that are learned from and some with a text, at most half, that are looked at."""
+    with_text = [place for place, content in enumerate(contents) if content.text]
+    drawn = np.random.default_rng(seed).permutation(with_text)[: min(count, len(with_text) // 2)]
+    looked_at = set(drawn.tolist())
+    return (
+        [content for place, content in enumerate(contents) if place not in looked_at],
+        [contents[place] for place in sorted(looked_at)],
+    )
 
 
 def policy_prompts(

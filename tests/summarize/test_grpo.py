@@ -13,6 +13,7 @@ from mmsrarec.data import ItemContent
 from mmsrarec.summarize.grpo import (
     POLICY,
     PolicyPrompt,
+    RewardLog,
     _as_dataset,
     grpo_config,
     order_prompts,
@@ -229,6 +230,70 @@ def test_it_learns_what_it_is_rewarded_for(
         reward = [step["information"] for step in steps]
         rises.append(sum(reward[-5:]) / 5 - sum(reward[:5]) / 5)
     assert sum(rises) / len(rises) > 0.1, rises
+
+
+@pytest.mark.parametrize("backbone", ["tiny_llava"], indirect=True)
+def test_it_stops_early_with_the_weights_of_the_best_look(
+    policy: Backbone,
+    tiny_encoder: SentenceEncoder,
+    contents: list[ItemContent],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text, image = policy_prompts(policy, contents[:12], text_tokens=16)
+    held_out = policy_prompts(policy, contents[12:17], text_tokens=16)
+    scorer = KeywordScorer(policy, tiny_encoder, RewardSettings(text_tokens=8))
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def looked(self: RewardLog, args: object, state: object, control: object, metrics: object) -> None:
+        # Whatever it would have been: the second look is the best.
+        metrics["eval_reward"] = 1.0 if len(seen) == 1 else -float(len(seen))
+        seen.append(weights(policy))
+        kept(self, args, state, control, metrics=metrics)
+
+    kept = RewardLog.on_evaluate
+    monkeypatch.setattr(RewardLog, "on_evaluate", lambda *parts, metrics, **more: looked(*parts, metrics))
+    # The trainer keeps its callbacks in order; ours comes before the one that stops.
+    steps = train_policy(
+        policy,
+        text,
+        image,
+        scorer,
+        config=small(tmp_path, 30),
+        workdir=tmp_path,
+        limit=8,
+        seed=0,
+        held_out=held_out,
+    )
+    assert [step["held_out_total"] for step in steps] == [-0.0, 1.0, -2.0, -3.0, -4.0]
+    assert all(torch.equal(value, seen[1][name]) for name, value in weights(policy).items())
+    assert read_log(tmp_path / "rewards.jsonl") == steps
+
+
+@pytest.mark.parametrize("backbone", ["tiny_llava"], indirect=True)
+def test_common_keywords_cost_the_same_after_an_interruption(
+    policy: Backbone, tiny_encoder: SentenceEncoder, contents: list[ItemContent], tmp_path: Path
+) -> None:
+    text, image = policy_prompts(policy, contents[:12], text_tokens=16)
+    scorer = KeywordScorer(policy, tiny_encoder, RewardSettings(text_tokens=8, commonness=50.0))
+
+    def run(name: str, steps: int) -> list[dict[str, float]]:
+        config = small(tmp_path / name, steps, lr_scheduler_type="constant")
+        arguments = {"workdir": tmp_path / name, "limit": 8, "seed": 0}
+        return [
+            {key: value for key, value in step.items() if key != "seconds"}
+            for step in train_policy(policy, text, image, scorer, config=config, **arguments)
+        ]
+
+    whole = run("whole", 4)
+    expected = weights(policy)
+    policy.remove_adapter(POLICY)
+    add_fresh_adapter(policy, POLICY, language_lora(policy, rank=2), seed=0)
+    run("cut", 2)
+    policy.remove_adapter(POLICY)
+    add_fresh_adapter(policy, POLICY, language_lora(policy, rank=2), seed=0)
+    assert run("cut", 4) == whole
+    assert all(torch.equal(value, expected[name]) for name, value in weights(policy).items())
 
 
 def test_prompts_come_in_blocks_of_one_modality() -> None:

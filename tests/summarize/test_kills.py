@@ -1,0 +1,145 @@
+"""Killed at twenty seeded moments and started again: summarizing and GRPO end as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+KILLS = 20
+_COMMON = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from mmsrarec import testing
+from mmsrarec.backbone import Backbone
+from mmsrarec.data import make_catalogue
+from mmsrarec.progress import set_progress
+from mmsrarec.summarize import KeywordTable, Summarizer
+set_progress(False)
+work = Path(sys.argv[1])
+catalogue = make_catalogue(400, 10, 0, folder=sys.argv[2])
+contents = [catalogue.item_content(item) for item in range(catalogue.n_items)]
+backbone = Backbone.load(testing.tiny_llava(), device="cpu")
+"""
+SUMMARIZE = _COMMON + textwrap.dedent(
+    """
+    summarizer = Summarizer(backbone=backbone, encoder=None, warm_start_items=0, grpo_steps=0)
+    made_by = summarizer.fingerprint
+    print("ready", flush=True)
+    with KeywordTable(work / "keywords.sqlite") as table:
+        summarizer.summarize(contents, table, workers=int(sys.argv[3]))
+        table.save_parquet(work / "table.parquet")
+    """
+)
+LEARN = _COMMON + textwrap.dedent(
+    """
+    import shutil
+    from trl import GRPOConfig
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from mmsrarec.backbone import SentenceEncoder
+    from mmsrarec.testing.tiny_models import tiny_tokenizer
+
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(0)
+    embedding = StaticEmbedding(tokenizer.backend_tokenizer, embedding_weights=torch.randn(len(tokenizer), 16))
+    encoder = SentenceEncoder(SentenceTransformer(modules=[embedding], device="cpu"), "tiny")
+    config = GRPOConfig(
+        output_dir=str(work), per_device_train_batch_size=4, gradient_accumulation_steps=2, steps_per_generation=1,
+        num_generations=2, max_completion_length=6, max_steps=60, save_steps=1, learning_rate=1e-2, use_cpu=True,
+        bf16=False, gradient_checkpointing=False,
+    )
+    summarizer = Summarizer(
+        backbone=backbone, encoder=encoder, warm_start_items=6, grpo=config, text_tokens=12, answer_tokens=8
+    )
+    print("ready", flush=True)
+    summarizer.fit(contents[:20], workdir=work / "run")
+    summarizer.save(work / "saved.new")
+    with KeywordTable(None) as table:
+        summarizer.summarize(contents[:30], table)
+        table.save_parquet(work / "table.parquet")
+    (work / "fingerprint").write_text(summarizer.fingerprint)
+    """
+)
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    """Run a script in a session of its own, so that its workers die with it."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    if process.stdout.readline() != "ready\n":
+        raise AssertionError(process.communicate()[1][-2000:])
+    return process
+
+
+def finish(script: str, *arguments: str) -> float:
+    """Run a script to its end; returns its seconds after loading."""
+    process = start(script, *arguments)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-2000:]
+    return time.monotonic() - began
+
+
+def kill_again_and_again(script: str, seconds: float, *arguments: str) -> int:
+    """Kill a script at seeded moments, each counted from a new start; returns how often it was still at work."""
+    moments = np.random.default_rng(7).uniform(0.0, 1.5 * seconds / KILLS, KILLS)
+    killed = 0
+    for moment in moments:
+        process = start(script, *arguments)
+        try:
+            process.communicate(timeout=moment)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            killed += 1
+        if (Path(arguments[0]) / "table.parquet").exists():
+            break
+    return killed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_killed_catalogue_ends_as_an_undisturbed_one(workers: str, tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    shop = str(tmp_path / "shop")
+    seconds = finish(SUMMARIZE, str(tmp_path / "whole"), shop, "1")
+    assert kill_again_and_again(SUMMARIZE, seconds, str(tmp_path / "killed"), shop, workers) >= KILLS // 2
+    finish(SUMMARIZE, str(tmp_path / "killed"), shop, workers)
+    tables = [(tmp_path / name / "table.parquet").read_bytes() for name in ("whole", "killed")]
+    assert tables[0] == tables[1]
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+        "keywords.sqlite",
+        "table.parquet",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_learning_ends_as_undisturbed_learning(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    shop = str(tmp_path / "shop")
+    seconds = finish(LEARN, str(tmp_path / "whole"), shop)
+    assert kill_again_and_again(LEARN, seconds, str(tmp_path / "killed"), shop) >= KILLS // 2
+    if not (tmp_path / "killed" / "table.parquet").exists():
+        finish(LEARN, str(tmp_path / "killed"), shop)
+    for name in ("fingerprint", "table.parquet"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
