@@ -3,7 +3,8 @@
 Each file is one id of the targets, or several that share their contenders (P2 and P2b). Within it, tests of one group
 do the same work; ``test_ours`` is the library, the others are peers, run turn by turn in the same process. Ratios are
 what counts: absolute times depend on the machine. A file with a function ``table`` has nothing to time and is printed
-as it is.
+as it is. One with a function ``main`` measures quality, has arguments of its own (``python -m benches Q5 --help``) and
+runs only when it is asked for.
 
 What a test puts in ``benchmark.extra_info`` comes into the table: ``target``, how many times as long as ours the peer
 should take; ``figures``, a dict from a name to a value and the most that it should be (None: no target);
@@ -18,6 +19,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from rich.console import Console
@@ -28,7 +30,11 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     """Run the chosen benchmarks; exit code of pytest."""
-    files = {path.stem.split("_")[0].upper(): path for path in sorted(HERE.glob("p*_*.py"))}
+    files = {path.stem.split("_")[0].upper(): path for path in sorted(HERE.glob("[pq]*_*.py"))}
+    first = sys.argv[1].upper() if len(sys.argv) > 1 else ""
+    if first in files and "def main(" in files[first].read_text("utf-8"):
+        return load(files.pop(first)).main(sys.argv[2:])
+    files = {name: path for name, path in files.items() if "def main(" not in path.read_text("utf-8")}
     parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__)
     parser.add_argument("ids", nargs="*", help=f"of {', '.join(files)}; all by default")
     parser.add_argument("--json", type=Path, help="where to write every measurement as well")
@@ -62,11 +68,17 @@ def main() -> int:
     return int(code)
 
 
-def print_table(file: Path) -> None:
-    """Print what a benchmark without times has to show."""
+def load(file: Path) -> ModuleType:
+    """Import a benchmark by its path."""
     specification = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
+    return module
+
+
+def print_table(file: Path) -> None:
+    """Print what a benchmark without times has to show."""
+    module = load(file)
     Console(width=150).print(
         f"{file.stem.split('_')[0].upper()}: {module.__doc__.splitlines()[0]}", module.table()
     )

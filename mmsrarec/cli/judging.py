@@ -32,6 +32,8 @@ _PER_USER = "per_user.parquet"
 _REWARDS = ("total", "information", "reconstruction", "length")
 # A policy's loss says nothing of how well it does; its rewards do.
 _DRAWN = (*_REWARDS, "loss")
+# How a policy changes, and whether it cheats.
+_SIGNS = ("held_out_total", "kl", "groups_without_spread", "most_common_keyword")
 _UNTOLD_WORDS = {"run", "steps", "rewards"}
 _USERS_SHOWN = 3
 
@@ -214,9 +216,9 @@ def read_curves(workdir: Path) -> dict[str, list[tuple[float, float]]]:
     for name in [name for _, stage in stage_order(by_stage) for name in stage["logs"]]:
         what = " ".join(word for word in re.split("[-_]", name) if word not in _UNTOLD_WORDS)
         for entry in _entries(logs[name]):
-            for number in _REWARDS if "total" in entry else _DRAWN:
+            for number in (*_REWARDS, *_SIGNS) if "total" in entry else _DRAWN:
                 if isinstance(entry.get(number), int | float):
-                    kind = f"{number} reward" if "total" in entry else number
+                    kind = f"{number} reward" if "total" in entry and number not in _SIGNS else number
                     curves.setdefault(f"{what}: {kind}", []).append((entry["step"], entry[number]))
     return curves
 

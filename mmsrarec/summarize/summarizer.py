@@ -22,7 +22,7 @@ from mmsrarec.backbone import Backbone, SentenceEncoder
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import Ticker, logger, ticker
-from mmsrarec.storage import fingerprint, read_artefact, read_json, write_artefact, write_json
+from mmsrarec.storage import file_sha256, fingerprint, read_artefact, read_json, write_artefact, write_json
 from mmsrarec.summarize.answers import AskBatch, ItemAnswers, asking, items_of_a_batch, longest_first
 from mmsrarec.summarize.catalogue import fill_table, fill_table_by_workers
 from mmsrarec.summarize.constraint import KeywordRule
@@ -36,6 +36,7 @@ from mmsrarec.summarize.training import TrainedAdapters, TrainingPlan, train_ada
 __all__ = ["Summarizer"]
 
 ADAPTER = "summarize"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _MEASURED = "summarize_measured"
 _KIND = "summarizer"
 _STORED = (
@@ -48,6 +49,7 @@ _STORED = (
     "answer_tokens",
     "commonness",
     "early_stop_items",
+    "warm_start_views",
 )
 
 
@@ -69,6 +71,9 @@ class Summarizer:
         Most keywords of an item, 1 or more.
     warm_start_items
         Items of the warm start; 0 goes without. Small models need it, large ones do not.
+    warm_start_views
+        How often the warm start sees each item: once as it is, then with other cuts of its text and crops of its
+        picture. More than 1 is for catalogues of few items.
     grpo_steps
         Optimizer steps of GRPO where `grpo` is ``None``; 0 goes without.
     grpo
@@ -132,6 +137,7 @@ class Summarizer:
         answer_tokens: int = 24,
         commonness: float = 0.0,
         early_stop_items: int = 0,
+        warm_start_views: int = 1,
     ) -> None:
         for name, value, least in (
             ("max_keywords", max_keywords, 1),
@@ -140,6 +146,7 @@ class Summarizer:
             ("text_tokens", text_tokens, 1),
             ("answer_tokens", answer_tokens, 1),
             ("early_stop_items", early_stop_items, 0),
+            ("warm_start_views", warm_start_views, 1),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"{name} must be a whole number of {least} or more, got {value!r}.")
@@ -159,11 +166,19 @@ class Summarizer:
         self.answer_tokens = answer_tokens
         self.commonness = commonness
         self.early_stop_items = early_stop_items
+        self.warm_start_views = warm_start_views
         self._rewards = RewardSettings(*reward_weights, form=reconstruction, commonness=commonness)
         self._trained: TrainedAdapters | None = None
         self._fingerprinted: tuple[tuple[int, str | None] | None, str] = (None, "")
 
-    def fit(self, contents: Sequence[ItemContent], *, workdir: str | Path, seed: int = 0) -> Summarizer:
+    def fit(
+        self,
+        contents: Sequence[ItemContent],
+        *,
+        workdir: str | Path,
+        seed: int = 0,
+        start: Summarizer | None = None,
+    ) -> Summarizer:
         """Train the adapter on a catalogue; a fit that was interrupted goes on where it was.
 
         Parameters
@@ -175,6 +190,9 @@ class Summarizer:
             finds its result there.
         seed
             Of the choice of items, of the adapter's first weights and of sampling: same seed, same result.
+        start
+            A summarizer that was fitted on another catalogue, or loaded, over the same backbone: training begins with
+            its adapter instead of a fresh one.
 
         Returns
         -------
@@ -188,8 +206,10 @@ class Summarizer:
         """
         if not contents:
             raise InputError("contents must hold at least one item to learn from, got none.")
+        begin = None if start is None else start._adapter_folder()
+        first = None if begin is None else file_sha256(begin / ADAPTER_WEIGHTS)
         self._drop_adapter()
-        made_from = fingerprint(self.settings_fingerprint, [content.key for content in contents], seed)
+        made_from = fingerprint(self.settings_fingerprint, [content.key for content in contents], seed, first)
         trained = train_adapters(
             self.backbone,
             self._scorer(),
@@ -198,6 +218,7 @@ class Summarizer:
             workdir=workdir,
             made_from=made_from,
             seed=seed,
+            start=begin,
         )
         self._take(trained)
         return self
@@ -486,6 +507,11 @@ class Summarizer:
         )
         return summarizer
 
+    def _adapter_folder(self) -> Path:
+        if self._trained is None or not self._trained.folders:
+            raise InputError("start must be a fitted or loaded summarizer that learned something.")
+        return list(self._trained.folders.values())[-1]
+
     @property
     def _adapter(self) -> str | None:
         return ADAPTER if self._trained is not None and self._trained.folders else None
@@ -526,4 +552,5 @@ class Summarizer:
             answer_tokens=self.answer_tokens,
             max_keywords=self.max_keywords,
             early_stop_items=self.early_stop_items,
+            warm_start_views=self.warm_start_views,
         )

@@ -46,6 +46,7 @@ class TrainingPlan:
     answer_tokens: int
     max_keywords: int
     early_stop_items: int = 0
+    warm_start_views: int = 1
 
     @property
     def reinforces(self) -> bool:
@@ -67,6 +68,7 @@ class TrainingPlan:
             self.answer_tokens,
             self.max_keywords,
             self.early_stop_items,
+            self.warm_start_views,
         ]
         return fingerprint(
             numbers, [config_text(config) for config in (self.grpo, self.warm_start, self.lora)]
@@ -99,6 +101,7 @@ def train_adapters(
     workdir: str | Path,
     made_from: str,
     seed: int,
+    start: Path | None = None,
 ) -> TrainedAdapters:
     """Run the steps that are not done yet.
 
@@ -118,6 +121,8 @@ def train_adapters(
         Fingerprint of this fit.
     seed
         Of everything drawn.
+    start
+        Folder of an adapter whose weights training begins with; ``None``: fresh ones.
 
     Returns
     -------
@@ -128,10 +133,9 @@ def train_adapters(
     trained = TrainedAdapters()
     if not plan.learns:
         return trained
-    start = workdir / WARM_START
-    trained.warm_start_log = _warm_start(backbone, contents, plan, workdir, seed)
+    trained.warm_start_log = _warm_start(backbone, contents, plan, workdir, seed, start)
     if plan.warm_start_items:
-        trained.folders[WARM_START] = start
+        trained.folders[WARM_START] = workdir / WARM_START
     if plan.reinforces:
         trained.reward_log = _reinforce(backbone, scorer, contents, plan, workdir, seed)
         trained.folders[GRPO] = workdir / GRPO
@@ -169,12 +173,20 @@ def _keep_logs_only(run: Path) -> None:
 
 
 def _warm_start(
-    backbone: Backbone, contents: Sequence[ItemContent], plan: TrainingPlan, workdir: Path, seed: int
+    backbone: Backbone,
+    contents: Sequence[ItemContent],
+    plan: TrainingPlan,
+    workdir: Path,
+    seed: int,
+    start: Path | None,
 ) -> list[dict[str, float]]:
     folder, run = workdir / WARM_START, _run_folder(workdir, WARM_START)
     if not _is_done(folder):
         run.mkdir(exist_ok=True)
-        add_fresh_adapter(backbone, POLICY, plan.lora or language_lora(backbone), seed=seed)
+        if start is None:
+            add_fresh_adapter(backbone, POLICY, plan.lora or language_lora(backbone), seed=seed)
+        else:
+            backbone.load_adapter(POLICY, start)
         try:
             if plan.warm_start_items:
                 prompts, answers = warm_start_examples(
@@ -184,6 +196,7 @@ def _warm_start(
                     items=plan.warm_start_items,
                     text_tokens=plan.text_tokens,
                     seed=seed,
+                    views=plan.warm_start_views,
                 )
                 logger.info("warm start on %d examples of %d items", len(prompts), plan.warm_start_items)
                 warm_start(backbone, POLICY, prompts, answers, workdir=run, config=plan.warm_start, seed=seed)

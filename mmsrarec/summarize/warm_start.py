@@ -21,6 +21,7 @@ from mmsrarec.backbone import Backbone, Prompt, supervised_tune
 from mmsrarec.backbone.supervised import supervised_config
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError
+from mmsrarec.summarize.augmentation import another_view
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
 from mmsrarec.summarize.targets import KeywordExtractor
 
@@ -80,6 +81,7 @@ def warm_start_examples(
     items: int,
     text_tokens: int,
     seed: int,
+    views: int = 1,
 ) -> tuple[list[Prompt], list[str]]:
     """Return prompts and answers: for each of some random items its text prompt and its image prompt.
 
@@ -97,16 +99,20 @@ def warm_start_examples(
         Budget of an item's text.
     seed
         Of the choice.
+    views
+        How often each item is seen, 1 or more: once as it is, then by
+        :func:`~mmsrarec.summarize.augmentation.another_view`.
 
     Returns
     -------
     tuple
         Prompts, and the answer to each. Prompts for which nothing could be extracted are left out.
     """
-    order = np.random.default_rng(seed).permutation(len(contents))[:items]
+    generator = np.random.default_rng(seed)
+    chosen = [contents[index] for index in generator.permutation(len(contents))[:items]]
+    seen = chosen + [another_view(content, generator) for _ in range(views - 1) for content in chosen]
     prompts, answers = [], []
-    for index in order:
-        content = contents[index]
+    for content in seen:
         asked = [
             (text_prompt(content, backbone.tokenizer, text_tokens), extractor.text_keywords(content)),
             (image_prompt(content) if backbone.has_images else None, extractor.image_keywords(content)),

@@ -1,0 +1,101 @@
+"""Q5: keywords of films not learned from: before and after GRPO, KeyBERT-style extraction, tf-idf terms.
+
+All are judged by cosine to the text, NLL of the text given them, and number. Extraction reads the text that is judged
+against, and gives as many keywords as the trained model gave for the item; the model reads title, categories and the
+beginning of the description, and the picture. Training goes on where it was; ``--steps 0`` measures the warm start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+
+from benches.posters import load_models, parser, print_means, read_films, rewards_of
+from mmsrarec.backbone import SentenceEncoder
+from mmsrarec.data import ItemContent
+from mmsrarec.evaluate.intervals import paired_test
+from mmsrarec.summarize import KeywordExtractor, KeywordTable, Summarizer
+from mmsrarec.summarize.keywords import keyword_key
+from mmsrarec.summarize.rewards import rewarded_text
+from mmsrarec.summarize.targets import phrases
+
+_DIVERSITY = 0.5
+
+
+def keybert_style(encoder: SentenceEncoder, content: ItemContent, count: int) -> tuple[str, ...]:
+    """Words and two-word phrases of the text by maximal marginal relevance (Grootendorst 2020; diversity 0.5)."""
+    text = rewarded_text(content)
+    candidates = list({keyword_key(phrase): phrase for phrase in phrases(text)}.values())
+    if not candidates or not count:
+        return ()
+    embedded = encoder.encode([text, *candidates])
+    near, among = embedded[1:] @ embedded[0], embedded[1:] @ embedded[1:].T
+    chosen = [int(near.argmax())]
+    while len(chosen) < min(count, len(candidates)):
+        marginal = (1 - _DIVERSITY) * near - _DIVERSITY * among[:, chosen].max(axis=1)
+        marginal[chosen] = -np.inf
+        chosen.append(int(marginal.argmax()))
+    return tuple(candidates[place] for place in chosen)
+
+
+def summarized(summarizer: Summarizer, contents: Sequence[ItemContent]) -> list[tuple[str, ...]]:
+    return summarizer.summarize(contents, KeywordTable(None))
+
+
+def main(words: Sequence[str]) -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("--steps", type=int, default=10, help="of GRPO")
+    arguments.add_argument(
+        "--commonness", type=float, default=0.0, help="price of keywords that all answers hold"
+    )
+    arguments.add_argument("--early-stop-items", type=int, default=0)
+    arguments.add_argument("--show", type=int, default=30, help="films to print")
+    given = arguments.parse_args(words)
+    training, held_out, posters = read_films(given)
+    backbone, encoder = load_models(given)
+
+    def fitted(steps: int) -> Summarizer:
+        made = Summarizer(
+            backbone=backbone,
+            encoder=encoder,
+            warm_start_items=given.warm_start_items,
+            grpo_steps=steps,
+            commonness=given.commonness,
+            early_stop_items=given.early_stop_items,
+        )
+        return made.fit(training, workdir=given.workdir / f"steps-{steps}", seed=given.seed)
+
+    before = summarized(fitted(0), held_out)
+    after = summarized(fitted(given.steps), held_out) if given.steps else before
+    counts = [len(keywords) for keywords in after]
+    terms = KeywordExtractor(training + held_out, limit=max(counts), categories=0)
+    lists = {
+        "before GRPO": before,
+        "after GRPO": after,
+        "KeyBERT-style": [
+            keybert_style(encoder, content, count) for content, count in zip(held_out, counts, strict=True)
+        ],
+        "tf-idf": [
+            terms.text_keywords(content)[:count] for content, count in zip(held_out, counts, strict=True)
+        ],
+    }
+    measured = {name: rewards_of(words, held_out, backbone, encoder) for name, words in lists.items()}
+    print_means(f"{len(held_out)} films held out, mean (95 % bootstrap interval)", measured)
+    console = Console(width=190)
+    for name in ("before GRPO", "KeyBERT-style", "tf-idf"):
+        test = paired_test(measured["after GRPO"]["total"], measured[name]["total"])
+        console.print(
+            f"total, after GRPO - {name}: {test.difference:+.3f} "
+            f"({test.low:+.3f} to {test.high:+.3f}), p = {test.p_value:.4f}"
+        )
+    shown = np.sort(np.random.default_rng(given.seed).permutation(len(held_out))[: given.show])
+    for place in shown:
+        console.print(
+            f"{posters[place]}  {held_out[place].title}\n    before: {', '.join(before[place])}\n"
+            f"    after:  {', '.join(after[place])}",
+            markup=False,
+            highlight=False,
+        )
+    return 0
