@@ -8,6 +8,7 @@ beginning of the description, and the picture. Training goes on where it was; ``
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
@@ -56,31 +57,36 @@ def main(words: Sequence[str]) -> int:
     training, held_out, posters = read_films(given)
     backbone, encoder = load_models(given)
 
-    def fitted(steps: int) -> Summarizer:
-        made = Summarizer(
+    def learner(warm_start_items: int, steps: int) -> Summarizer:
+        return Summarizer(
             backbone=backbone,
             encoder=encoder,
-            warm_start_items=given.warm_start_items,
+            warm_start_items=warm_start_items,
             grpo_steps=steps,
             commonness=given.commonness,
             early_stop_items=given.early_stop_items,
         )
-        return made.fit(training, workdir=given.workdir / f"steps-{steps}", seed=given.seed)
 
-    before = summarized(fitted(0), held_out)
-    after = summarized(fitted(given.steps), held_out) if given.steps else before
+    modalities = {
+        "": held_out,
+        ", text alone": [replace(content, picture=None) for content in held_out],
+        ", picture alone": [ItemContent("", picture=content.picture) for content in held_out],
+    }
+    lists: dict[str, list[tuple[str, ...]]] = {}
+    summarizer = learner(given.warm_start_items, 0).fit(
+        training, workdir=given.workdir / "warm_start", seed=given.seed
+    )
+    lists |= {f"before GRPO{name}": summarized(summarizer, shown) for name, shown in modalities.items()}
+    if given.steps:
+        run = given.workdir / f"grpo-{given.steps}-{given.commonness:g}-{given.early_stop_items}"
+        summarizer = learner(0, given.steps).fit(training, workdir=run, seed=given.seed, start=summarizer)
+    lists |= {f"after GRPO{name}": summarized(summarizer, shown) for name, shown in modalities.items()}
+    before, after = lists["before GRPO"], lists["after GRPO"]
     counts = [len(keywords) for keywords in after]
     terms = KeywordExtractor(training + held_out, limit=max(counts), categories=0)
-    lists = {
-        "before GRPO": before,
-        "after GRPO": after,
-        "KeyBERT-style": [
-            keybert_style(encoder, content, count) for content, count in zip(held_out, counts, strict=True)
-        ],
-        "tf-idf": [
-            terms.text_keywords(content)[:count] for content, count in zip(held_out, counts, strict=True)
-        ],
-    }
+    sized = list(zip(held_out, counts, strict=True))
+    lists["KeyBERT-style"] = [keybert_style(encoder, content, count) for content, count in sized]
+    lists["tf-idf"] = [terms.text_keywords(content)[:count] for content, count in sized]
     measured = {name: rewards_of(words, held_out, backbone, encoder) for name, words in lists.items()}
     print_means(f"{len(held_out)} films held out, mean (95 % bootstrap interval)", measured)
     console = Console(width=190)
