@@ -1,6 +1,6 @@
 """Answers of a batch of prompts: their common beginning run once, then prompts, then answers in lockstep.
 
-Stands under ``generation``, for models whose cache can be cut and repeated (``shared_prefix.can_share``). Against
+Stands under ``generation``, for models whose cache can be cut and repeated (``shared_prefix.why_not_shared``). Against
 transformers' ``generate``: the tokens with which all prompts of a call begin are not run again for each of them,
 rows leave the batch as their answers end, and an :class:`~mmsrarec.backbone.constraint.AnswerRule` may end them early.
 """

@@ -17,7 +17,7 @@ from mmsrarec.backbone.constraint import AnswerRule, RuleProcessor
 from mmsrarec.backbone.decoding import decode_batch, run_beginning
 from mmsrarec.backbone.encoding import collate, encode
 from mmsrarec.backbone.prompt import Encoded, Prompt
-from mmsrarec.backbone.shared_prefix import can_share
+from mmsrarec.backbone.shared_prefix import why_not_shared
 from mmsrarec.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def generate(
     texts = [""] * len(encoded)
     batches = length_sorted_batches([len(one) + max_new_tokens for one in encoded], batch_tokens)
     devices = [backbone.device] if backbone.device.type == "cuda" else []
-    beginning = run_beginning(backbone, encoded) if can_share(backbone) else None
+    beginning = run_beginning(backbone, encoded) if why_not_shared(backbone) is None else None
     with torch.random.fork_rng(devices), advancing(progress, len(encoded)) as advance:
         torch.manual_seed(seed)
         for batch in batches:

@@ -65,6 +65,7 @@ def fit(
     history: Annotated[int, typer.Option(help="Most recent items shown to the model.")] = 5,
     similar_users: Annotated[int, typer.Option(help="Similar users whose next items are shown.")] = 3,
     max_keywords: Annotated[int, typer.Option(help="Keywords an item.")] = 8,
+    workers: Annotated[int, typer.Option(help="Processes that summarize the catalogue.")] = 1,
     seed: Seed = 0,
     device: Device = None,
     verbose: Verbose = False,
@@ -85,6 +86,7 @@ def fit(
         history=history,
         similar_users=similar_users,
         max_keywords=max_keywords,
+        workers=workers,
         device=device,
         seed=seed,
     )

@@ -52,6 +52,7 @@ class FitSettings:
     sft: Any
     lora: Any
     without: frozenset[str]
+    workers: int
     seed: int
 
 
@@ -234,7 +235,7 @@ class Fit:
 
     def _summarize(self, summarizer: Summarizer, table_path: Path, folder: Path) -> None:
         with KeywordTable(table_path) as table:
-            keywords = summarizer.summarize(self.contents, table)
+            keywords = summarizer.summarize(self.contents, table, workers=self.settings.workers)
         frame = pl.DataFrame(
             {
                 "item_id": self.train.item_ids,

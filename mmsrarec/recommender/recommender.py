@@ -77,6 +77,9 @@ class Recommender:
     without
         Names of parts of the method to leave out, to see what each is worth:
         :data:`mmsrarec.recommender.ablation.PARTS`.
+    workers
+        Processes that summarize the catalogue in a fit, 1 or more; they share the threads, or have a GPU each. The
+        keywords are the same.
     device
         ``"cpu"``, ``"cuda"``, …; ``None`` takes a GPU if there is one.
     trust_remote_code
@@ -107,6 +110,7 @@ class Recommender:
         grpo: GRPOConfig | None = None,
         sft: SFTConfig | None = None,
         without: Sequence[str] = (),
+        workers: int = 1,
         device: str | None = None,
         trust_remote_code: bool = False,
         seed: int = 0,
@@ -124,6 +128,7 @@ class Recommender:
         self.grpo = grpo
         self.sft = sft
         self.without = without
+        self.workers = workers
         self.device = device
         self.trust_remote_code = trust_remote_code
         self.seed = seed
@@ -229,6 +234,7 @@ class Recommender:
         check_integer("history", self.history, 1)
         check_integer("similar_users", self.similar_users, 0)
         check_integer("max_keywords", self.max_keywords, 1)
+        check_integer("workers", self.workers, 1)
         check_integer("seed", self.seed, 0)
         check_weights("reward_weights", self.reward_weights, 3)
         check_choice("reconstruction", self.reconstruction, ("perplexity", "nll", "clipped"))
@@ -246,6 +252,7 @@ class Recommender:
             sft=self.sft,
             lora=self.lora,
             without=without,
+            workers=int(self.workers),
             seed=self.seed,
         )
 

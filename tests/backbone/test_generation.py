@@ -76,7 +76,7 @@ def test_a_rule_is_kept_by_the_models_own_generation_as_well(
 
     ours = backbone.generate(PROMPTS, max_new_tokens=8, rule=Three())
     assert all(0 < len(backbone.tokenizer(text)["input_ids"]) <= 3 for text in ours)
-    monkeypatch.setattr("mmsrarec.backbone.generation.can_share", lambda backbone: False)
+    monkeypatch.setattr("mmsrarec.backbone.generation.why_not_shared", lambda backbone: "no")
     assert backbone.generate(PROMPTS, max_new_tokens=8, rule=Three()) == ours
 
 
