@@ -7,7 +7,7 @@ writes another token. The rule itself belongs to the room that knows what its an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from transformers import LogitsProcessor
@@ -63,7 +63,7 @@ class RuleProcessor(LogitsProcessor):
         self._stop_ids = list(stop_ids)
         self._states: list[AnswerState] = []
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
         """Restrict the scores (B, vocabulary) of the next token; `input_ids` grow by one each time."""
         if not self._states:
             self._states = [self._rule.start() for _ in range(len(input_ids))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -47,13 +48,8 @@ class CroppedPicture:
         image = self.whole.load()
         left, top, right, bottom = self.box
         width, height = image.size
-        corners = (
-            left * width,
-            top * height,
-            max(right * width, left * width + 1),
-            max(bottom * height, top * height + 1),
-        )
-        return image.crop(tuple(round(corner) for corner in corners))
+        x, y = round(left * width), round(top * height)
+        return image.crop((x, y, max(round(right * width), x + 1), max(round(bottom * height), y + 1)))
 
 
 def another_view(content: ItemContent, generator: np.random.Generator) -> ItemContent:
@@ -84,12 +80,13 @@ def another_view(content: ItemContent, generator: np.random.Generator) -> ItemCo
     begin = int(generator.integers(len(sentences)))
     without_title = bool(content.description.strip()) and generator.random() < 0.5
     order = generator.permutation(len(content.categories))
+    picture: Any = None if content.picture is None else CroppedPicture(content.picture, _box(generator))
     return replace(
         content,
         title="" if without_title else content.title,
         description=" ".join(sentences[begin:]),
         categories=tuple(content.categories[place] for place in order),
-        picture=None if content.picture is None else CroppedPicture(content.picture, _box(generator)),
+        picture=picture,
     )
 
 

@@ -21,8 +21,9 @@ from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger
 from mmsrarec.storage import MANIFEST, fingerprint, read_json, write_json
-from mmsrarec.summarize.grpo import POLICY, REFERENCE, PolicyPrompt, grpo_config, read_log, train_policy
+from mmsrarec.summarize.grpo import POLICY, REFERENCE, PolicyPrompt, grpo_config, train_policy
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
+from mmsrarec.summarize.reward_log import read_log
 from mmsrarec.summarize.rewards import KeywordScorer, rewarded_text
 from mmsrarec.summarize.targets import KeywordExtractor
 from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora, warm_start, warm_start_examples

@@ -13,13 +13,12 @@ from mmsrarec.data import ItemContent
 from mmsrarec.summarize.grpo import (
     POLICY,
     PolicyPrompt,
-    RewardLog,
     _as_dataset,
     grpo_config,
     order_prompts,
-    read_log,
     train_policy,
 )
+from mmsrarec.summarize.reward_log import RewardLog, read_log
 from mmsrarec.summarize.rewards import KeywordScorer, RewardSettings
 from mmsrarec.summarize.training import policy_prompts
 from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora

@@ -12,12 +12,10 @@ from mmsrarec.errors import MmsrarecError
 from mmsrarec.summarize.keywords import parse_answer
 from mmsrarec.summarize.rewards import (
     KeywordScorer,
-    RecentAnswers,
     RewardSettings,
-    ScoredBatch,
-    answer_parser,
     rewarded_text,
 )
+from mmsrarec.summarize.scored_batch import RecentAnswers, ScoredBatch, answer_parser
 
 FILMS = [
     ItemContent("Casino Royale", "A spy plays cards against a banker of terrorists.", ("Action", "Thriller")),

@@ -14,13 +14,12 @@ from mmsrarec.summarize.prompts import reconstruction_prompt
 from mmsrarec.summarize.rewards import (
     KeywordScorer,
     RewardSettings,
-    ScoredBatch,
-    answer_parser,
     information_reward,
     length_reward,
     reconstruction_reward,
     reward_functions,
 )
+from mmsrarec.summarize.scored_batch import ScoredBatch, answer_parser
 
 TEXTS = ["a red lamp", "a steel bottle"]
 KEYWORDS = [("red", "lamp"), ("bottle",)]
