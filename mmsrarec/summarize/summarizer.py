@@ -6,7 +6,6 @@ puts together lie beside it (prompts, parsing, warm start, rewards, GRPO, table)
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
@@ -22,7 +21,7 @@ from mmsrarec.backbone import Backbone, SentenceEncoder
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import Ticker, logger, ticker
-from mmsrarec.storage import file_sha256, fingerprint, read_artefact, read_json, write_artefact, write_json
+from mmsrarec.storage import file_sha256, fingerprint
 from mmsrarec.summarize.answers import AskBatch, ItemAnswers, asking, items_of_a_batch, longest_first
 from mmsrarec.summarize.catalogue import fill_table, fill_table_by_workers
 from mmsrarec.summarize.constraint import KeywordRule
@@ -30,6 +29,7 @@ from mmsrarec.summarize.duplicates import NearDuplicates
 from mmsrarec.summarize.evaluation import measure_items
 from mmsrarec.summarize.prompts import template_fingerprint
 from mmsrarec.summarize.rewards import KeywordScorer, Reconstruction, RewardSettings
+from mmsrarec.summarize.stored import read_stored, write_stored
 from mmsrarec.summarize.table import KeywordRow, KeywordTable
 from mmsrarec.summarize.training import TrainedAdapters, TrainingPlan, train_adapters
 
@@ -38,7 +38,6 @@ __all__ = ["Summarizer"]
 ADAPTER = "summarize"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _MEASURED = "summarize_measured"
-_KIND = "summarizer"
 _STORED = (
     "max_keywords",
     "warm_start_items",
@@ -454,19 +453,13 @@ class Summarizer:
             If `folder` exists and is something else, or cannot be written.
         """
         self._check_fitted()
-        trained = self._trained or TrainedAdapters()
-        settings = {name: getattr(self, name) for name in _STORED}
-        settings["steps"] = list(trained.folders)
-
-        def write(path: Path) -> None:
-            for step, adapter in trained.folders.items():
-                shutil.copytree(adapter, path / step)
-            write_json(path / "settings.json", settings)
-            write_json(path / "warm_start_log.json", trained.warm_start_log)
-            write_json(path / "reward_log.json", trained.reward_log)
-
-        details = {"fingerprint": self.fingerprint, "backbone": self.backbone.fingerprint}
-        write_artefact(folder, _KIND, self.settings_fingerprint, write, details)
+        write_stored(
+            folder,
+            settings={name: getattr(self, name) for name in _STORED},
+            trained=self._trained or TrainedAdapters(),
+            made_from=self.settings_fingerprint,
+            details={"fingerprint": self.fingerprint, "backbone": self.backbone.fingerprint},
+        )
 
     @classmethod
     def load(
@@ -488,23 +481,14 @@ class Summarizer:
         StoredFileError
             If the folder is not a saved summarizer, is damaged, or does not fit the backbone.
         """
-        folder = Path(folder)
-        read_artefact(folder, _KIND)
-        settings = read_json(folder / "settings.json")
+        settings, trained = read_stored(folder)
         try:
-            steps = settings.pop("steps")
             settings["reward_weights"] = tuple(settings["reward_weights"])
             summarizer = cls(backbone=backbone, encoder=encoder, **settings)
-        except (AttributeError, KeyError, TypeError, InputError) as error:
-            raise StoredFileError(f"{folder / 'settings.json'} is damaged: {error}") from error
+        except (KeyError, TypeError, InputError) as error:
+            raise StoredFileError(f"{Path(folder) / 'settings.json'} is damaged: {error}") from error
         summarizer._drop_adapter()
-        summarizer._take(
-            TrainedAdapters(
-                {step: folder / step for step in steps},
-                read_json(folder / "warm_start_log.json"),
-                read_json(folder / "reward_log.json"),
-            )
-        )
+        summarizer._take(trained)
         return summarizer
 
     def _adapter_folder(self) -> Path:

@@ -204,6 +204,11 @@ def test_what_cannot_be_is_named(
         summarizer.summarize(contents[:1], KeywordTable(None))
     with pytest.raises(InputError, match="not fitted"):
         summarizer.save(tmp_path / "saved")
+    bare = tiny(tiny_llava, None, tmp_path, warm_start_items=0, grpo=None, grpo_steps=0)
+    with pytest.raises(InputError, match="workers must be a whole number of 1 or more, got 0"):
+        bare.summarize(contents[:1], KeywordTable(None), workers=0)
+    with pytest.raises(InputError, match="workers above 1 need a table in a file"):
+        bare.summarize(contents[:1], KeywordTable(None), workers=2)
     with pytest.raises(InputError, match="contents"):
         summarizer.fit([], workdir=tmp_path / "run")
     with pytest.raises(InputError, match="encoder"):

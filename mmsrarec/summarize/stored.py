@@ -1,0 +1,89 @@
+"""A summarizer as a folder: adapters of each training step (safetensors), settings and logs (JSON).
+
+Stands under :meth:`Summarizer.save <mmsrarec.summarize.Summarizer.save>` and ``load``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mmsrarec.errors import StoredFileError
+from mmsrarec.storage import read_artefact, read_json, write_artefact, write_json
+from mmsrarec.summarize.training import TrainedAdapters
+
+__all__ = ["read_stored", "write_stored"]
+
+_KIND = "summarizer"
+
+
+def write_stored(
+    folder: str | Path,
+    *,
+    settings: dict[str, Any],
+    trained: TrainedAdapters,
+    made_from: str,
+    details: dict[str, Any],
+) -> None:
+    """Write a summarizer's folder, whole or absent.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    settings
+        Its settings, as JSON can hold them.
+    trained
+        Adapters and logs.
+    made_from
+        Fingerprint of the settings that decide what is learned.
+    details
+        What else the manifest shall hold.
+
+    Raises
+    ------
+    StoredFileError
+        If `folder` exists and is something else, or cannot be written.
+    """
+
+    def write(path: Path) -> None:
+        for step, adapter in trained.folders.items():
+            shutil.copytree(adapter, path / step)
+        write_json(path / "settings.json", {**settings, "steps": list(trained.folders)})
+        write_json(path / "warm_start_log.json", trained.warm_start_log)
+        write_json(path / "reward_log.json", trained.reward_log)
+
+    write_artefact(folder, _KIND, made_from, write, details)
+
+
+def read_stored(folder: str | Path) -> tuple[dict[str, Any], TrainedAdapters]:
+    """Read what :func:`write_stored` wrote; the adapters stay where they are.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+
+    Returns
+    -------
+    settings : dict
+        The settings.
+    trained : TrainedAdapters
+        Adapter folders by step, and logs.
+
+    Raises
+    ------
+    StoredFileError
+        If the folder is not a saved summarizer, or is damaged.
+    """
+    folder = Path(folder)
+    read_artefact(folder, _KIND)
+    settings = read_json(folder / "settings.json")
+    try:
+        steps = settings.pop("steps")
+        folders = {step: folder / step for step in steps}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise StoredFileError(f"{folder / 'settings.json'} is damaged: {error}") from error
+    logs = [read_json(folder / name) for name in ("warm_start_log.json", "reward_log.json")]
+    return settings, TrainedAdapters(folders, *logs)
