@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mmsrarec.backbone.embedded.weights import quiet_loading
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, MmsrarecError
 from mmsrarec.progress import Ticker, logger, set_progress
@@ -121,11 +122,11 @@ def fill_table_by_workers(
     threads = max(torch.get_num_threads() // workers, 1)
     with tempfile.TemporaryDirectory(prefix="mmsrarec-workers-") as name:
         folder = Path(name)
-        summarizer.backbone.save_pretrained(folder / "backbone")
+        with quiet_loading():
+            summarizer.backbone.save_pretrained(folder / "backbone")
+            if summarizer.encoder is not None:
+                summarizer.encoder.model.save(str(folder / "encoder"))
         summarizer.save(folder / "summarizer")
-        encoder = summarizer.encoder
-        if encoder is not None:
-            encoder.model.save(str(folder / "encoder"))
         started: list[BaseProcess] = [
             context.Process(
                 target=_work,
@@ -189,9 +190,11 @@ def _work(
     set_progress(False)
     torch.set_num_threads(threads)
     encoder = folder / "encoder"
+    with quiet_loading():
+        backbone = Backbone.load(folder / "backbone", device=device)
     summarizer = Summarizer.load(
         folder / "summarizer",
-        backbone=Backbone.load(folder / "backbone", device=device),
+        backbone=backbone,
         encoder=SentenceEncoder.load(encoder, device=device) if encoder.is_dir() else None,
     )
     with KeywordTable(path) as table:
