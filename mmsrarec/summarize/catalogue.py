@@ -25,6 +25,7 @@ from mmsrarec.summarize.table import KeywordRow, KeywordTable
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
+    from multiprocessing.queues import Queue
 
     from mmsrarec.summarize.summarizer import Summarizer
 
@@ -127,15 +128,19 @@ def fill_table_by_workers(
             if summarizer.encoder is not None:
                 summarizer.encoder.model.save(str(folder / "encoder"))
         summarizer.save(folder / "summarizer")
+        # Through a queue, which a thread of its own feeds: a process that starts reads its arguments only when it has
+        # loaded everything, and until then the one that starts it would stand still.
+        work = context.Queue()
         started: list[BaseProcess] = [
             context.Process(
                 target=_work,
-                args=(folder, list(contents), path, made_by, _device(summarizer, number), threads),
+                args=(folder, work, path, made_by, _device(summarizer, number), threads),
                 daemon=True,
             )
             for number in range(workers)
         ]
         for process in started:
+            work.put(list(contents))
             process.start()
         try:
             _watch(started, contents, path, made_by, progress)
@@ -144,6 +149,7 @@ def fill_table_by_workers(
                 process.terminate()
             for process in started:
                 process.join()
+            work.cancel_join_thread()
 
 
 def _device(summarizer: Summarizer, number: int) -> str:
@@ -181,7 +187,7 @@ def _watch(
 
 
 def _work(
-    folder: Path, contents: list[ItemContent], path: Path, made_by: str, device: str, threads: int
+    folder: Path, work: Queue[list[ItemContent]], path: Path, made_by: str, device: str, threads: int
 ) -> None:
     """Fill the table; the whole of a worker process."""
     from mmsrarec.backbone import Backbone, SentenceEncoder
@@ -198,4 +204,4 @@ def _work(
         encoder=SentenceEncoder.load(encoder, device=device) if encoder.is_dir() else None,
     )
     with KeywordTable(path) as table:
-        summarizer.fill(contents, table, made_by=made_by)
+        summarizer.fill(work.get(), table, made_by=made_by)
