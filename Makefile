@@ -7,7 +7,7 @@ NATIVE := $(shell find csrc -name '*.[ch]pp')
 NATIVE_TESTS := $(shell find tests/csrc -name '*.[ch]pp')
 PACKAGE := $(shell find mmsrarec kernels -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo test test-all test-native fuzz-native bench lint docs
+.PHONY: demo test test-all test-native fuzz-native bench peers lint docs
 
 demo: .venv/installed
 	$(BIN)/mmsrarec demo
@@ -30,6 +30,17 @@ fuzz-native: build/native/address,undefined/native_tests
 bench: .venv/installed
 	$(INSTALL) --no-build-isolation -e ".[bench]"
 	$(BIN)/python -m benches
+
+# Other people's recommenders on the real data, in their own environment: RecTools wants an older NumPy. Hours on two cores.
+DATA ?= ../shared/data
+peers: .venv/installed
+	test -d build/peers/venv || $(PYTHON) -m venv build/peers/venv
+	build/peers/venv/bin/pip install --quiet torch==2.13.0 "rectools[torch]==0.19.0" implicit==0.7.3
+	$(BIN)/python -m benches.quality_data $(DATA) build/peers
+	for seed in 0 1 2; do for model in als esasrec sasrec bert4rec; do \
+		build/peers/venv/bin/python benches/peers/measure.py build/peers/M.npz $$model --seed $$seed --max-length 20; \
+		build/peers/venv/bin/python benches/peers/measure.py build/peers/P.npz $$model --seed $$seed --epochs 100 --patience 10; \
+	done; done
 
 lint: .venv/installed build/shipped/made
 	$(BIN)/ruff check

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -30,10 +31,14 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     """Run the chosen benchmarks; exit code of pytest."""
-    files = {path.stem.split("_")[0].upper(): path for path in sorted(HERE.glob("[pq]*_*.py"))}
+    files = {
+        name.upper(): path
+        for path in sorted(HERE.glob("[pq]*_*.py"))
+        for name in re.findall(r"[pq]\d+[a-d]?", path.stem.split("_")[0])
+    }
     first = sys.argv[1].upper() if len(sys.argv) > 1 else ""
     if first in files and "def main(" in files[first].read_text("utf-8"):
-        return load(files.pop(first)).main(sys.argv[2:])
+        return load(files[first]).main(sys.argv[2:])
     files = {name: path for name, path in files.items() if "def main(" not in path.read_text("utf-8")}
     parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__)
     parser.add_argument("ids", nargs="*", help=f"of {', '.join(files)}; all by default")

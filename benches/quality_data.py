@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,3 +99,14 @@ def item_vectors(split: Split) -> np.ndarray:
         path.parent.mkdir(exist_ok=True)
         np.save(path, encoder.encode(texts, progress=f"embedding the items of {split.name}"))
     return np.load(path, allow_pickle=False)
+
+
+def main() -> None:
+    """Export both sets: ``python -m benches.quality_data DATA FOLDER``."""
+    data, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    for name in SETS:
+        load_split(name, data).export(folder / f"{name}.npz")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Measures one peer on an exported split: ``python measure.py SPLIT.npz esasrec --seed 0 --output RANKS.npz``.
+"""Measures one peer on an exported split: ``python measure.py SPLIT.npz esasrec --seed 0``.
 
 Runs in the peers' own environment (``make peers``), because RecTools wants NumPy 1.26. Reads and writes arrays only:
 the ranks of the positives of the very cases that ours are asked, after each epoch, with the seconds of training
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("split", type=Path)
     parser.add_argument("model", choices=[*SEQUENCE_MODELS, "als"])
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, help="by default SPLIT-MODEL-SEED.npz beside the split")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=40, help="at most")
     parser.add_argument("--patience", type=int, default=3)
@@ -35,6 +35,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
+    name = f"{arguments.split.stem}-{arguments.model}-{arguments.seed}.npz"
+    output = arguments.output or arguments.split.parent / name
+    if output.exists():
+        print(f"{output} is there already")
+        return
+    partial = output.with_suffix(".partial")
     split = dict(np.load(arguments.split))
     train = rows(split, "train")
     validation = [history for history in rows(split, "validation") if len(history) > 1]
@@ -58,10 +64,11 @@ def main() -> None:
             f"{arguments.model} epoch {len(kept['seconds'])}: {seconds:.0f} s, NDCG@10 {100 * ndcg:.2f}",
             flush=True,
         )
-        with arguments.output.open("wb") as file:
+        with partial.open("wb") as file:
             np.savez(file, best_epoch=best, **{name: np.asarray(values) for name, values in kept.items()})
         if len(kept["seconds"]) - 1 - best >= arguments.patience:
             break
+    partial.rename(output)
 
 
 def rows(split: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
