@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset as ArrowDataset
-from peft import set_peft_model_state_dict
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -129,9 +129,9 @@ def supervised_tune(
     seed
         Of order, dropout and initial weights, where `config` is ``None``.
     validate
-        Asked at every checkpoint and at the end, with the adapter active, how good the adapter is; higher is better.
-        There are at most about 20 checkpoints then, since an answer takes its time.
-        The adapter ends as it was when it was best. ``None`` keeps the last.
+        Asked before the first step, at every checkpoint and at the end, with the adapter active, how good the adapter
+        is; higher is better. There are at most about 20 checkpoints then, since an answer takes its time.
+        The adapter ends as it was when it was best, untrained if no checkpoint was better. ``None`` keeps the last.
     patience
         Training stops once this many answers of `validate` in a row were no better than the best.
     description
@@ -140,7 +140,8 @@ def supervised_tune(
     Returns
     -------
     list of dict
-        One entry a step: ``step``, ``loss``, ``learning_rate``, ``grad_norm``, and ``validation`` where it was asked.
+        One entry a step: ``step``, ``loss``, ``learning_rate``, ``grad_norm``, and ``validation`` where it was asked;
+        with `validate`, ``validation`` alone for step 0.
 
     Raises
     ------
@@ -156,6 +157,8 @@ def supervised_tune(
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     encoded = backbone.encode(prompts, answers)
+    # Its check runs the model; among the steps it would draw from their dropout, and a resumed run at another step.
+    backbone.output_head()
     arguments = replace(
         config or supervised_config(workdir, seed=seed, cpu=backbone.device.type == "cpu"),
         output_dir=str(workdir),
@@ -182,6 +185,8 @@ def supervised_tune(
             callbacks=[log, *([EarlyStoppingCallback(patience)] if validate else [])],
         )
         trainer.remove_callback(PrinterCallback)
+        if validate is not None:
+            trainer.validate_start(log)
         trainer.train(resume_from_checkpoint=last_checkpoint(workdir))
     return log.steps
 
@@ -213,6 +218,8 @@ class _AnswerTrainer(SFTTrainer):
         self._encoded = encoded
         self._adapter = adapter
         self._validate = validate
+        self._start_value = float("-inf")
+        self._start: dict[str, torch.Tensor] = {}
         # The loss below is a mean over the rows of a micro-batch, so the trainer itself divides by their number.
         self.model_accepts_loss_kwargs = False
 
@@ -228,13 +235,26 @@ class _AnswerTrainer(SFTTrainer):
         loss, outputs = answer_loss(self._backbone, model, rows)
         return (loss, outputs) if return_outputs else loss
 
-    def evaluate(self, *given: Any, **named: Any) -> dict[str, float]:
+    def validate_start(self, log: StepLog) -> None:
+        """Ask the validation before the first step, or take what an interrupted run was answered."""
+        state = get_peft_model_state_dict(self._backbone.model, adapter_name=self._adapter)
+        self._start = {name: value.detach().clone() for name, value in state.items()}
+        if not log.steps:
+            log.steps.append({"step": 0, "validation": self._ask()})
+        self._start_value = log.steps[0]["validation"]
+
+    def _ask(self) -> float:
         """Ask the validation, in evaluation mode and without gradients."""
         assert self._validate is not None
         self.model.eval()
         with torch.no_grad():
-            metrics = {"eval_validation": float(self._validate())}
+            value = float(self._validate())
         self.model.train()
+        return value
+
+    def evaluate(self, *given: Any, **named: Any) -> dict[str, float]:
+        """Ask the validation."""
+        metrics = {"eval_validation": self._ask()}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -246,7 +266,9 @@ class _AnswerTrainer(SFTTrainer):
 
     def _load_best_model(self) -> None:
         """Take the adapter back from the best checkpoint; the trainer's own way looks for unnamed adapters alone."""
-        if self.state.best_model_checkpoint is None:
+        best = self.state.best_metric
+        if best is None or best <= self._start_value or self.state.best_model_checkpoint is None:
+            set_peft_model_state_dict(self._backbone.model, self._start, adapter_name=self._adapter)
             return
         folder = Path(self.args.output_dir) / Path(self.state.best_model_checkpoint).name
         named = folder / self._adapter / "adapter_model.safetensors"
