@@ -1,7 +1,7 @@
 """P6: how long SASRec takes to its best validation NDCG@10 over the catalogue, ours and RecTools'.
 
 One after the other on the same cases, in processes of their own, with the same number of threads; times are of training
-alone. Needs the peers' environment (``make peers`` makes it first). RecBole, the other peer of the target, is not measured.
+alone. Needs the peers' environment (``make peers`` makes it first). RecBole, the target's other peer, is not measured.
 
     python -m benches P6 --data ../shared/data --sets P
 """
