@@ -21,13 +21,20 @@ import torch
 torch.set_num_threads(1)
 from mmsrarec import testing
 from mmsrarec.backbone import Backbone
-from mmsrarec.data import make_catalogue
+from mmsrarec.data import ItemContent
 from mmsrarec.progress import set_progress
 from mmsrarec.summarize import KeywordTable, Summarizer
 set_progress(False)
 work = Path(sys.argv[1])
-catalogue = make_catalogue(400, 10, 0, folder=sys.argv[2])
-contents = [catalogue.item_content(item) for item in range(catalogue.n_items)]
+contents = [
+    ItemContent(
+        f"Lamp {n}",
+        f"A lamp of {n % 7} arms, " * (1 + n % 5),
+        ("Home",),
+        testing.TinyPicture((n % 256, 9 * n % 256, 0)),
+    )
+    for n in range(600)
+]
 backbone = Backbone.load(testing.tiny_llava(), device="cpu")
 """
 SUMMARIZE = _COMMON + textwrap.dedent(
@@ -36,7 +43,7 @@ SUMMARIZE = _COMMON + textwrap.dedent(
     made_by = summarizer.fingerprint
     print("ready", flush=True)
     with KeywordTable(work / "keywords.sqlite") as table:
-        summarizer.summarize(contents, table, workers=int(sys.argv[3]))
+        summarizer.summarize(contents, table, workers=int(sys.argv[2]))
         table.save_parquet(work / "table.parquet")
     """
 )
@@ -119,10 +126,9 @@ def kill_again_and_again(script: str, seconds: float, *arguments: str) -> int:
 def test_a_killed_catalogue_ends_as_an_undisturbed_one(workers: str, tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    shop = str(tmp_path / "shop")
-    seconds = finish(SUMMARIZE, str(tmp_path / "whole"), shop, "1")
-    assert kill_again_and_again(SUMMARIZE, seconds, str(tmp_path / "killed"), shop, workers) >= KILLS // 2
-    finish(SUMMARIZE, str(tmp_path / "killed"), shop, workers)
+    seconds = finish(SUMMARIZE, str(tmp_path / "whole"), "1")
+    assert kill_again_and_again(SUMMARIZE, seconds, str(tmp_path / "killed"), workers) >= KILLS // 2
+    finish(SUMMARIZE, str(tmp_path / "killed"), workers)
     tables = [(tmp_path / name / "table.parquet").read_bytes() for name in ("whole", "killed")]
     assert tables[0] == tables[1]
     assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
@@ -136,10 +142,9 @@ def test_a_killed_catalogue_ends_as_an_undisturbed_one(workers: str, tmp_path: P
 def test_killed_learning_ends_as_undisturbed_learning(tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    shop = str(tmp_path / "shop")
-    seconds = finish(LEARN, str(tmp_path / "whole"), shop)
-    assert kill_again_and_again(LEARN, seconds, str(tmp_path / "killed"), shop) >= KILLS // 2
+    seconds = finish(LEARN, str(tmp_path / "whole"))
+    assert kill_again_and_again(LEARN, seconds, str(tmp_path / "killed")) >= KILLS // 2
     if not (tmp_path / "killed" / "table.parquet").exists():
-        finish(LEARN, str(tmp_path / "killed"), shop)
+        finish(LEARN, str(tmp_path / "killed"))
     for name in ("fingerprint", "table.parquet"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
