@@ -95,7 +95,7 @@ void CoInteraction::count_paths(std::span<const int32_t> candidates, int64_t exc
         if (const auto takers = users_.bits_of(candidate); !takers.empty()) {
             count = count_common(takers, scratch.bridges);
         } else {
-            for (int32_t user : users_.of(candidate)) count += has_bit(scratch.bridges, user);
+            for (int32_t user : users_.of(candidate)) count += has_bit(scratch.bridges.data(), user);
         }
         counts[row] = static_cast<int32_t>(count);
     }
@@ -110,10 +110,10 @@ void CoInteraction::mark_bridges(int32_t without, int64_t exclude_user, Scratch&
         if (const auto takers = users_.bits_of(item); !takers.empty()) {
             for (size_t i = 0; i < takers.size(); ++i) bridges[i] |= takers[i];
         } else {
-            for (int32_t user : users_.of(item)) bridges[user >> 6] |= uint64_t{1} << (user & 63);
+            for (int32_t user : users_.of(item)) set_bit(bridges, user);
         }
     }
-    if (exclude_user >= 0) bridges[exclude_user >> 6] &= ~(uint64_t{1} << (exclude_user & 63));
+    if (exclude_user >= 0) clear_bit(bridges, exclude_user);
 }
 
 void CoInteraction::find_paths(std::span<const int32_t> candidates, int64_t max_paths, int64_t exclude_user,

@@ -77,7 +77,7 @@ void ItemUsers::set_bits(const Poll& poll) {
     for (int64_t item = 0; item < n_items(); ++item) {
         if (places_[item] < 0) continue;
         uint64_t* const words = words_.data() + places_[item] * words_a_set();
-        for (int32_t user : of(item)) words[user >> 6] |= uint64_t{1} << (user & 63);
+        for (int32_t user : of(item)) set_bit(words, user);
         pacer.advance(count(item));
     }
 }

@@ -6,13 +6,10 @@
 #include <span>
 #include <vector>
 
+#include "bits.hpp"
 #include "poll.hpp"
 
 namespace mmsrarec {
-
-inline bool has_bit(std::span<const uint64_t> bits, int32_t user) {
-    return (bits[user >> 6] >> (user & 63)) & 1;
-}
 
 class ItemUsers {
   public:
@@ -34,7 +31,7 @@ class ItemUsers {
     }
 
     bool took(int32_t user, int32_t item) const {
-        if (const auto bits = bits_of(item); !bits.empty()) return has_bit(bits, user);
+        if (const auto bits = bits_of(item); !bits.empty()) return has_bit(bits.data(), user);
         return std::ranges::binary_search(of(item), user);
     }
 

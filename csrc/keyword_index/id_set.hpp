@@ -3,9 +3,10 @@
 
 #include <bit>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <vector>
+
+#include "bits.hpp"
 
 namespace mmsrarec {
 
@@ -23,26 +24,12 @@ class IdSet {
 
     // The members are the ids whose flag is set.
     explicit IdSet(std::span<const bool> flags) : IdSet(static_cast<int64_t>(flags.size()), false) {
-        // Eight flags, each a byte of 0 or 1, become eight bits: the product moves bit 8 i to bit 56 + i.
-        constexpr uint64_t kGather = 0x0102040810204080;
-        int64_t id = 0;
-        for (; std::endian::native == std::endian::little && id + 64 <= size_; id += 64) {
-            uint64_t word = 0;
-            for (int byte = 0; byte < 8; ++byte) {
-                uint64_t eight;
-                std::memcpy(&eight, flags.data() + id + 8 * byte, 8);
-                word |= (eight * kGather >> 56) << (8 * byte);
-            }
-            words_[id >> 6] = word;
-        }
-        for (; id < size_; ++id) {
-            if (flags[id]) insert(id);
-        }
+        gather_bits(flags.data(), size_, words_.data());
     }
 
-    bool contains(int64_t id) const { return (words_[id >> 6] >> (id & 63)) & 1; }
-    void insert(int64_t id) { words_[id >> 6] |= uint64_t{1} << (id & 63); }
-    void erase(int64_t id) { words_[id >> 6] &= ~(uint64_t{1} << (id & 63)); }
+    bool contains(int64_t id) const { return has_bit(words_.data(), id); }
+    void insert(int64_t id) { set_bit(words_.data(), id); }
+    void erase(int64_t id) { clear_bit(words_.data(), id); }
 
     // Keeps only the members that `other`, a set of the same size, has too.
     void intersect(const IdSet& other) {
@@ -64,11 +51,7 @@ class IdSet {
 
     // Number of members in [first, last).
     int64_t count(int64_t first, int64_t last) const {
-        int64_t members = 0;
-        while (first < last && (first & 63)) members += contains(first++);
-        for (; first + 64 <= last; first += 64) members += std::popcount(words_[first >> 6]);
-        while (first < last) members += contains(first++);
-        return members;
+        return count_bits(words_.data(), last) - count_bits(words_.data(), first);
     }
 
     // Calls visit(id) for the members in [first, last), ascending.
