@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mmsrarec.retrieve import KeywordIndex
+
 ITEMS = int(os.environ.get("MMSRAREC_BENCH_ITEMS", 1_000_000))
 WORDS, PER_ITEM, PER_QUERY, TOP, QUERIES = 100_000, 15, 42, 100, 40
 K1 = 1.5
@@ -30,6 +32,14 @@ class KeywordData(NamedTuple):
         """Inverted lists, a column a word."""
         shape = (len(self.indptr) - 1, WORDS)
         return sparse.csr_matrix((self.weights, self.keywords, self.indptr), shape=shape).tocsc()
+
+    def index(self) -> KeywordIndex:
+        """Ours."""
+        return KeywordIndex.from_arrays(self.indptr, self.keywords, self.weights, n_keywords=WORDS)
+
+    def documents(self) -> list[str]:
+        """Items as texts."""
+        return [" ".join(map(str, row)) for row in self.tokens.tolist()]
 
 
 def keyword_data(items: int = ITEMS, per_query: int = PER_QUERY, *, skewed: bool = False) -> KeywordData:
@@ -59,3 +69,30 @@ def keyword_data(items: int = ITEMS, per_query: int = PER_QUERY, *, skewed: bool
     return KeywordData(
         tokens, indptr, keywords.astype(np.int32), weights.astype(np.float32), query_tokens, queries
     )
+
+
+def best_by_numpy(
+    lists: sparse.csc_matrix, words: NDArray[np.int32], weights: NDArray[np.float32]
+) -> NDArray:
+    """Return the scores of the best items in any order, term at a time: what one writes in NumPy."""
+    scores = np.zeros(lists.shape[0], np.float32)
+    for word, weight in zip(words, weights, strict=True):
+        part = slice(lists.indptr[word], lists.indptr[word + 1])
+        scores[lists.indices[part]] += weight * lists.data[part]
+    return scores[np.argpartition(-scores, TOP)[:TOP]]
+
+
+def tantivy_index(documents: list[str], threads: int):
+    """Build tantivy's index of words, in memory, merged."""
+    import tantivy
+
+    schema = tantivy.SchemaBuilder()
+    schema.add_text_field("words", stored=False, tokenizer_name="whitespace", index_option="freq")
+    index = tantivy.Index(schema.build())
+    writer = index.writer(heap_size=1_000_000_000, num_threads=threads)
+    for document in documents:
+        writer.add_document(tantivy.Document(words=document))
+    writer.commit()
+    writer.wait_merging_threads()
+    index.reload()
+    return index

@@ -8,7 +8,15 @@ scores.
 import numpy as np
 import pytest
 
-from benches.keyword_data import ITEMS, TOP, WORDS, KeywordData, keyword_data
+from benches.keyword_data import (
+    ITEMS,
+    TOP,
+    WORDS,
+    KeywordData,
+    best_by_numpy,
+    keyword_data,
+    tantivy_index,
+)
 from mmsrarec.retrieve import KeywordIndex
 
 
@@ -24,7 +32,7 @@ def skewed() -> KeywordData:
 
 @pytest.fixture(scope="module")
 def index(data: KeywordData) -> KeywordIndex:
-    return KeywordIndex.from_arrays(data.indptr, data.keywords, data.weights, n_keywords=WORDS)
+    return data.index()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +76,7 @@ def test_ours(benchmark, data: KeywordData, index: KeywordIndex, best: np.ndarra
 
 @pytest.mark.benchmark(group="P1")
 def test_ours_with_weights_all_different(benchmark, skewed: KeywordData) -> None:
-    index = KeywordIndex.from_arrays(skewed.indptr, skewed.keywords, skewed.weights, n_keywords=WORDS)
+    index = skewed.index()
     benchmark.pedantic(
         lambda: [index.search(*query, TOP) for query in skewed.queries], rounds=15, warmup_rounds=2
     )
@@ -100,17 +108,7 @@ def test_bm25s_numpy(benchmark, data: KeywordData, bm25s_index, best: np.ndarray
 
 @pytest.mark.benchmark(group="P1")
 def test_tantivy(benchmark, data: KeywordData) -> None:
-    import tantivy
-
-    schema = tantivy.SchemaBuilder()
-    schema.add_text_field("words", stored=False, tokenizer_name="whitespace", index_option="freq")
-    index = tantivy.Index(schema.build())
-    writer = index.writer(heap_size=1_000_000_000, num_threads=1)
-    for row in data.tokens.tolist():
-        writer.add_document(tantivy.Document(words=" ".join(map(str, row))))
-    writer.commit()
-    writer.wait_merging_threads()
-    index.reload()
+    index = tantivy_index(data.documents(), threads=1)
     searcher = index.searcher()
     queries = [index.parse_query(" ".join(map(str, row)), ["words"]) for row in data.query_tokens.tolist()]
     found = benchmark.pedantic(
@@ -123,14 +121,9 @@ def test_tantivy(benchmark, data: KeywordData) -> None:
 def test_numpy_term_at_a_time(benchmark, data: KeywordData, best: np.ndarray) -> None:
     lists = data.lists()
 
-    def search(words: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        scores = np.zeros(ITEMS, np.float32)
-        for word, weight in zip(words, weights, strict=True):
-            part = slice(lists.indptr[word], lists.indptr[word + 1])
-            scores[lists.indices[part]] += weight * lists.data[part]
-        return scores[np.argpartition(-scores, TOP)[:TOP]]
-
-    found = benchmark.pedantic(lambda: [search(*query) for query in data.queries], rounds=3, warmup_rounds=1)
+    found = benchmark.pedantic(
+        lambda: [best_by_numpy(lists, *query) for query in data.queries], rounds=3, warmup_rounds=1
+    )
     same_scores(np.array(found), best)
 
 

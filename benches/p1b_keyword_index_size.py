@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benches.keyword_data import WORDS, KeywordData, keyword_data
+from benches.keyword_data import WORDS, KeywordData, keyword_data, tantivy_index
 from mmsrarec.retrieve import KeywordIndex
 
 
@@ -12,14 +12,10 @@ def data() -> KeywordData:
     return keyword_data()
 
 
-def build(data: KeywordData) -> KeywordIndex:
-    return KeywordIndex.from_arrays(data.indptr, data.keywords, data.weights, n_keywords=WORDS)
-
-
 @pytest.mark.benchmark(group="P1b build")
 def test_ours(benchmark, data: KeywordData) -> None:
-    index = benchmark.pedantic(lambda: build(data), rounds=5, warmup_rounds=1)
-    different = build(keyword_data(skewed=True))
+    index = benchmark.pedantic(data.index, rounds=5, warmup_rounds=1)
+    different = keyword_data(skewed=True).index()
     benchmark.extra_info["figures"] = {
         "seconds": (benchmark.stats.stats.median, 3.0),
         "bytes a posting": (index.nbytes / index.stats()["postings"], 8.0),
@@ -40,20 +36,8 @@ def test_bm25s_numba(benchmark, data: KeywordData) -> None:
 
 @pytest.mark.benchmark(group="P1b build")
 def test_tantivy(benchmark, data: KeywordData) -> None:
-    import tantivy
-
-    rows = [" ".join(map(str, row)) for row in data.tokens.tolist()]
-
-    def index() -> None:
-        schema = tantivy.SchemaBuilder()
-        schema.add_text_field("words", stored=False, tokenizer_name="whitespace", index_option="freq")
-        writer = tantivy.Index(schema.build()).writer(heap_size=1_000_000_000, num_threads=2)
-        for row in rows:
-            writer.add_document(tantivy.Document(words=row))
-        writer.commit()
-        writer.wait_merging_threads()
-
-    benchmark.pedantic(index, rounds=1, warmup_rounds=0)
+    documents = data.documents()
+    benchmark.pedantic(lambda: tantivy_index(documents, threads=2), rounds=1, warmup_rounds=0)
 
 
 @pytest.mark.benchmark(group="P1b build")
@@ -64,7 +48,7 @@ def test_scipy_lists(benchmark, data: KeywordData) -> None:
 @pytest.fixture(scope="module", params=["equal often", "all different"])
 def saved(request, data: KeywordData, tmp_path_factory):
     path = tmp_path_factory.mktemp("index") / "keywords.index"
-    build(keyword_data(skewed=True) if request.param == "all different" else data).save(path)
+    (keyword_data(skewed=True) if request.param == "all different" else data).index().save(path)
     return request.param, path
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benches.keyword_data import ITEMS, TOP, WORDS, KeywordData, keyword_data
+from benches.keyword_data import ITEMS, TOP, KeywordData, keyword_data
 from mmsrarec.retrieve import KeywordIndex
 
 BATCH = 10_000
@@ -17,7 +17,7 @@ def data() -> KeywordData:
 
 @pytest.fixture(scope="module")
 def index(data: KeywordData) -> KeywordIndex:
-    return KeywordIndex.from_arrays(data.indptr, data.keywords, data.weights, n_keywords=WORDS)
+    return data.index()
 
 
 @pytest.fixture(scope="module")

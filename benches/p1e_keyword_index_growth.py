@@ -3,11 +3,9 @@
 The peer is term-at-a-time in SciPy's inverted lists and NumPy, as in P1. ``MMSRAREC_BENCH_ITEMS`` does not matter here.
 """
 
-import numpy as np
 import pytest
 
-from benches.keyword_data import TOP, WORDS, KeywordData, keyword_data
-from mmsrarec.retrieve import KeywordIndex
+from benches.keyword_data import TOP, KeywordData, best_by_numpy, keyword_data
 
 SHAPES = [
     (10_000, 42),
@@ -29,7 +27,7 @@ def data(request) -> tuple[str, KeywordData]:
 def test_growth(benchmark, data: tuple[str, KeywordData]) -> None:
     benchmark.group, benchmark.name = data[0], "test_ours"
     kept = data[1]
-    index = KeywordIndex.from_arrays(kept.indptr, kept.keywords, kept.weights, n_keywords=WORDS)
+    index = kept.index()
     benchmark.pedantic(
         lambda: [index.search(*query, TOP) for query in kept.queries], rounds=9, warmup_rounds=2
     )
@@ -41,12 +39,4 @@ def test_growth_of_numpy(benchmark, data: tuple[str, KeywordData]) -> None:
     benchmark.group, benchmark.name = data[0], "test_numpy_term_at_a_time"
     kept = data[1]
     lists = kept.lists()
-
-    def search(words: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        scores = np.zeros(len(kept.indptr) - 1, np.float32)
-        for word, weight in zip(words, weights, strict=True):
-            part = slice(lists.indptr[word], lists.indptr[word + 1])
-            scores[lists.indices[part]] += weight * lists.data[part]
-        return np.argpartition(-scores, TOP)[:TOP]
-
-    benchmark.pedantic(lambda: [search(*query) for query in kept.queries], rounds=3)
+    benchmark.pedantic(lambda: [best_by_numpy(lists, *query) for query in kept.queries], rounds=3)
