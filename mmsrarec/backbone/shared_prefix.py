@@ -56,14 +56,20 @@ def common_prefix(first: Encoded, second: Encoded) -> int:
     longest = min(len(first), len(second)) - 1
     differs = (first.input_ids[:longest] != second.input_ids[:longest]).nonzero()
     shared = int(differs[0]) if len(differs) else longest
-    ours = dict(zip(first.image_spans, (picture.key for picture in first.images), strict=True))
-    theirs = dict(zip(second.image_spans, (picture.key for picture in second.images), strict=True))
+    ours, theirs = _pictures_by_place(first), _pictures_by_place(second)
     cuts = [
         span[0]
         for span in ours.keys() | theirs.keys()
         if span[0] < shared and (span[1] > shared or ours.get(span) != theirs.get(span))
     ]
     return min(cuts, default=shared)
+
+
+def _pictures_by_place(encoded: Encoded) -> dict[tuple[int, int], str]:
+    """Map spans to pictures; empty where the model's family, and so the places, are not known."""
+    if not encoded.image_spans:
+        return {}
+    return dict(zip(encoded.image_spans, (picture.key for picture in encoded.images), strict=True))
 
 
 def group_by_prefix(encoded: Sequence[Encoded]) -> list[PrefixGroup]:
