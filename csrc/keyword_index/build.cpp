@@ -173,8 +173,9 @@ PlainLists invert(const KeywordRows& rows, const KeywordSlots& slots, std::vecto
 }
 
 // Splits weights so that the sum over all postings of the bound of their tier is least, by dynamic
-// programming over buckets of an eighth of an octave below the greatest weight.
-Tiers split(std::span<const float> weights) {
+// programming over buckets of an eighth of an octave below the greatest weight. Only bits are bound by their
+// tier, so a tier has bits, or equal weights, or is the greatest, which is best added posting by posting.
+Tiers split(std::span<const float> weights, int64_t fewest_in_tier) {
     constexpr int kBuckets = 64, kBitsBelowBucket = 20;
     float greatest = 0.0f, least = std::numeric_limits<float>::max();
     for (float weight : weights) greatest = std::max(greatest, weight), least = std::min(least, weight);
@@ -201,10 +202,12 @@ Tiers split(std::span<const float> weights) {
     sums[0][0] = 0.0;
     for (int tier = 1; tier <= kMostTiers; ++tier) {
         for (int end = 1; end <= kBuckets; ++end) {
-            double inside = 0.0, bound = 0.0;
+            double inside = 0.0, bound = 0.0, low = std::numeric_limits<double>::max();
             for (int begin = end - 1; begin >= 0; --begin) {
                 inside += counts[begin];
                 bound = std::max<double>(bound, most[begin]);
+                low = std::min<double>(low, fewest[begin]);
+                if (begin > 0 && inside > 0 && inside < fewest_in_tier && low != bound) continue;
                 const double sum = sums[tier - 1][begin] + inside * bound;
                 if (sum < sums[tier][end]) sums[tier][end] = sum, from[tier][end] = begin;
             }
@@ -311,7 +314,10 @@ std::shared_ptr<const Segment> build_segment(const KeywordRows& rows, int64_t fi
     };
 
     std::vector<Tiers> tiers(n_slots);
-    each_slot([&](int64_t slot) { tiers[slot] = split(slice(plain.weights, slot)); });
+    each_slot([&](int64_t slot) {
+        tiers[slot] = split(slice(plain.weights, slot),
+                            Segment::fewest_for_bits(rows.size(), Segment::kPositionsIfLoose));
+    });
     lay_out(tiers, n_windows, *arrays);
     each_slot([&](int64_t slot) {
         const int32_t first = arrays->tiers[slot], end = arrays->tiers[slot + 1];

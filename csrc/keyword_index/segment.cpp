@@ -2,6 +2,8 @@
 
 #include <bit>
 
+#include "bits.hpp"
+
 namespace mmsrarec {
 namespace {
 
@@ -46,8 +48,7 @@ void Segment::derive(const Poll& poll) {
     for (size_t list = 0; list < lists.size(); ++list) {
         if (bitmap_of_[list] < 0) continue;
         uint64_t* const words = bits_.data() + bitmap_of_[list] * words_per_bitmap();
-        for_each(lists[list],
-                 [&](int32_t position, float) { words[position >> 6] |= uint64_t{1} << (position & 63); });
+        for_each(lists[list], [&](int32_t position, float) { set_bit(words, position); });
         int32_t* const ranks = ranks_.data() + bitmap_of_[list] * ranks_per_bitmap();
         for (int64_t word = 0; word < words_per_bitmap(); ++word) {
             constexpr int64_t kWords = kRanked / 64;
@@ -62,13 +63,10 @@ int32_t Segment::find(int32_t list, int32_t position) const {
     const PostingList& now = lists[list];
     if (now.whole) return find_in(positions.data() + now.first, now.count, position);
     if (const uint64_t* words = bits(list)) {
-        const int32_t word = position >> 6;
-        if (!((words[word] >> (position & 63)) & 1)) return -1;
-        int32_t place = ranks_[bitmap_of_[list] * ranks_per_bitmap() + position / kRanked];
-        for (int32_t before = position / kRanked * (kRanked / 64); before < word; ++before) {
-            place += std::popcount(words[before]);
-        }
-        return place + std::popcount(words[word] & ((uint64_t{1} << (position & 63)) - 1));
+        if (!has_bit(words, position)) return -1;
+        const int32_t ranked = position / kRanked;
+        const int64_t since = count_bits(words + ranked * (kRanked / 64), position % kRanked);
+        return ranks_[bitmap_of_[list] * ranks_per_bitmap() + ranked] + static_cast<int32_t>(since);
     }
     const Block part = block(now, position >> kWindowBits);
     const int32_t place = find_in(part.offsets, part.count, static_cast<uint16_t>(position & (kWindow - 1)));
@@ -78,9 +76,8 @@ int32_t Segment::find(int32_t list, int32_t position) const {
 int64_t Segment::nbytes() const {
     return keywords.size_bytes() + tiers.size_bytes() + lists.size_bytes() + window_starts.size_bytes() +
            offsets.size_bytes() + positions.size_bytes() + weights.size_bytes() + ids.size_bytes() +
-           signatures.size_bytes() + std::span(position_of_).size_bytes() +
-           std::span(bitmap_of_).size_bytes() + std::span(bits_).size_bytes() +
-           std::span(ranks_).size_bytes();
+           std::span(position_of_).size_bytes() + std::span(bitmap_of_).size_bytes() +
+           std::span(bits_).size_bytes() + std::span(ranks_).size_bytes();
 }
 
 std::shared_ptr<const Segment> seal(std::shared_ptr<SegmentArrays> arrays, int64_t first_id, int64_t n_items,
@@ -97,18 +94,6 @@ std::shared_ptr<const Segment> seal(std::shared_ptr<SegmentArrays> arrays, int64
     segment->positions = arrays->positions;
     segment->weights = arrays->weights;
     segment->ids = arrays->ids;
-    arrays->signatures.assign(n_items, 0);
-    Pacer pacer(poll, kPostingsBetweenPolls);
-    for (size_t slot = 0; slot < segment->keywords.size(); ++slot) {
-        const uint32_t bit = Segment::signature_of(segment->keywords[slot]);
-        for (int32_t list = segment->tiers[slot]; list < segment->tiers[slot + 1]; ++list) {
-            if (segment->has_bits(segment->lists[list])) continue;
-            segment->for_each(segment->lists[list],
-                              [&](int32_t position, float) { arrays->signatures[position] |= bit; });
-            pacer.advance(segment->lists[list].count);
-        }
-    }
-    segment->signatures = arrays->signatures;
     segment->owner = std::move(arrays);
     segment->derive(poll);
     return segment;

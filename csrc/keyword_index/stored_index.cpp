@@ -17,7 +17,7 @@ namespace mmsrarec {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'M', 'M', 'S', 'R', 'K', 'W', 'I', 'X'};
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr uint32_t kByteOrder = 0x01020304;
 constexpr uint64_t kAlignment = 64;
 
@@ -30,13 +30,11 @@ enum Section {
     kPositions,
     kWeights,
     kIds,
-    kSignatures,
     kAlive,
     kSections
 };
-constexpr std::array<const char*, kSections> kNames = {"keywords",   "tiers",     "lists",   "window_starts",
-                                                       "offsets",    "positions", "weights", "ids",
-                                                       "signatures", "alive"};
+constexpr std::array<const char*, kSections> kNames = {
+    "keywords", "tiers", "lists", "window_starts", "offsets", "positions", "weights", "ids", "alive"};
 
 struct SectionEntry {
     uint64_t offset;
@@ -185,9 +183,7 @@ bool well_formed(const Segment& segment, int64_t n_keywords, const Poll& poll) {
         segment.tiers.back() != static_cast<int64_t>(segment.lists.size()) ||
         !rising(segment.keywords.data(), static_cast<int64_t>(n_slots)) ||
         (n_slots > 0 && (segment.keywords.front() < 0 || segment.keywords.back() >= n_keywords)) ||
-        (segment.n_items == 0 && n_slots > 0) ||
-        static_cast<int64_t>(segment.signatures.size()) != segment.n_items ||
-        !well_formed_ids(segment.ids, segment.n_items)) {
+        (segment.n_items == 0 && n_slots > 0) || !well_formed_ids(segment.ids, segment.n_items)) {
         return false;
     }
     for (size_t slot = 0; slot < n_slots; ++slot) {
@@ -210,11 +206,15 @@ void write_snapshot(const Snapshot& snapshot, const std::filesystem::path& path,
     empty.tiers = kNoTiers;
     const Segment& segment = snapshot.segments.empty() ? empty : *snapshot.segments.front();
     const std::array<Bytes, kSections> sections = {
-        std::as_bytes(segment.keywords),   std::as_bytes(segment.tiers),
-        std::as_bytes(segment.lists),      std::as_bytes(segment.window_starts),
-        std::as_bytes(segment.offsets),    std::as_bytes(segment.positions),
-        std::as_bytes(segment.weights),    std::as_bytes(segment.ids),
-        std::as_bytes(segment.signatures), snapshot.alive ? std::as_bytes(snapshot.alive->words()) : Bytes{}};
+        std::as_bytes(segment.keywords),
+        std::as_bytes(segment.tiers),
+        std::as_bytes(segment.lists),
+        std::as_bytes(segment.window_starts),
+        std::as_bytes(segment.offsets),
+        std::as_bytes(segment.positions),
+        std::as_bytes(segment.weights),
+        std::as_bytes(segment.ids),
+        snapshot.alive ? std::as_bytes(snapshot.alive->words()) : Bytes{}};
 
     Header header{kMagic, kVersion, kByteOrder, 0, snapshot.n_items, snapshot.n_keywords, {}, 0};
     static constexpr std::array<std::byte, kAlignment> kPadding{};
@@ -247,7 +247,6 @@ Snapshot read_snapshot(const std::filesystem::path& path, bool map, const Poll& 
     if (poll) poll();
     segment->weights = read_section<float>(name, file->bytes(), header, kWeights);
     segment->ids = read_section<int32_t>(name, file->bytes(), header, kIds);
-    segment->signatures = read_section<uint32_t>(name, file->bytes(), header, kSignatures);
     const auto words = read_section<uint64_t>(name, file->bytes(), header, kAlive);
     segment->owner = file;
 

@@ -1,4 +1,4 @@
-// Catalogues large enough for what small ones never reach: several windows, tiers, bits, deferred lists.
+// Catalogues large enough for what small ones never reach: several windows, tiers, bits.
 #pragma once
 
 #include <cmath>

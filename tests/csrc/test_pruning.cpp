@@ -83,6 +83,39 @@ TEST(more_ties_than_there_is_room_for) {
     }
 }
 
+// Every keyword adds at least a level, and there are 255 of them.
+TEST(more_keywords_than_levels) {
+    std::mt19937_64 random(52);
+    const Rows items = random_catalogue(random, 3000, 300, 290, Weights::kFewValues);
+    const Rows query = random_catalogue(random, 2, 300, 900, Weights::kFewValues);
+    const auto index = KeywordIndex::from_arrays(items.view(), 300);
+    const Catalogue catalogue(items, 300);
+    const std::vector<bool> all(items.size(), true);
+    for (int64_t row = 0; row < query.size(); ++row) {
+        CHECK(same(search_row(*index, query, row, 20), catalogue.search(query, row, 20, all)));
+    }
+}
+
+// What is likely the best by its bound is not: the bound of a list with bits is that of its greatest weight.
+TEST(best_bounds_without_the_best_scores) {
+    Rows items, query;
+    for (int64_t row = 0; row < 70000; ++row) {
+        const bool bound_only = row % 8 == 0;
+        if (bound_only) {
+            items.append({{0, row == 0 ? 100.0f : 0.001f}});
+        } else {
+            items.append({{1, 1.0f + static_cast<float>(row % 3000) * 1e-4f}});
+        }
+    }
+    query.append({{0, 1.0f}, {1, 1.0f}});
+    const auto index = KeywordIndex::from_arrays(items.view(), 2);
+    const Catalogue catalogue(items, 2);
+    const std::vector<bool> all(items.size(), true);
+    for (int64_t k : {1, 2, 100, 1000}) {
+        CHECK(same(search_row(*index, query, 0, k), catalogue.search(query, 0, k, all)));
+    }
+}
+
 TEST(parts_added_later_are_searched_with_the_first) {
     std::mt19937_64 random(51);
     Rows items = random_catalogue(random, 100000, kKeywords, 5, Weights::kSkewed);

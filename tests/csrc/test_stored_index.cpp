@@ -155,9 +155,9 @@ TEST(foreign_newer_and_missing_files_are_named) {
     CHECK(refusal().find("is not a keyword index") != std::string::npos);
     used_index(random)->save(file.path());
     std::string newer = file.read();
-    newer[8] = 3;
+    newer[8] = 4;
     file.write(newer);
-    CHECK(refusal().find("format version 3, this mmsrarec reads up to 2") != std::string::npos);
+    CHECK(refusal().find("format version 4, this mmsrarec reads up to 3") != std::string::npos);
     newer[8] = 1;
     file.write(newer);
     CHECK(refusal().find("build the index again") != std::string::npos);

@@ -342,7 +342,7 @@ def test_foreign_newer_and_missing_files_are_named(saved):
     newer = bytearray(path.read_bytes())
     newer[8] += 1
     path.write_bytes(newer)
-    with pytest.raises(StoredFileError, match="format version 3, this mmsrarec reads up to 2"):
+    with pytest.raises(StoredFileError, match="format version 4, this mmsrarec reads up to 3"):
         KeywordIndex.open(path)
     path.write_bytes(b"PAR1" * 100)
     with pytest.raises(StoredFileError, match="is not a keyword index"):
