@@ -39,7 +39,7 @@ peers: .venv/installed
 	$(BIN)/python -m benches.quality_data $(DATA) build/peers
 	for seed in 0 1 2; do for model in als esasrec sasrec bert4rec; do \
 		build/peers/venv/bin/python benches/peers/measure.py build/peers/M.npz $$model --seed $$seed --max-length 20; \
-		build/peers/venv/bin/python benches/peers/measure.py build/peers/P.npz $$model --seed $$seed --epochs 100 --patience 10; \
+		build/peers/venv/bin/python benches/peers/measure.py build/peers/P.npz $$model --seed $$seed --epochs 200 --patience 20 --batch-size 16; \
 	done; done
 
 lint: .venv/installed build/shipped/made

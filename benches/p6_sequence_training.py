@@ -62,8 +62,8 @@ def run(who: str, name: str, arguments: argparse.Namespace, folder: Path) -> tup
     else:
         command = [
             str(arguments.peers / "venv/bin/python"), "benches/peers/measure.py", str(arguments.peers / f"{name}.npz"),
-            who, "--output", str(output), "--threads", str(arguments.threads), "--epochs", "100", "--patience", "10",
-            "--max-length", "50" if name == "P" else "20",
+            who, "--output", str(output), "--threads", str(arguments.threads), "--epochs", "200",
+            *(["--patience", "20", "--batch-size", "16"] if name == "P" else ["--max-length", "20"]),
         ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)

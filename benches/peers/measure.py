@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40, help="at most")
     parser.add_argument("--patience", type=int, default=3)
     parser.add_argument("--max-length", type=int, default=50)
+    parser.add_argument("--batch-size", type=int, default=128, help="users; fewer for a set of few users")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -144,7 +145,7 @@ def sequence_epochs(
     events["datetime"] = pd.to_datetime(events.groupby("user_id").cumcount(), unit="s")
     settings = {
         "n_factors": 64, "n_blocks": 2, "session_max_len": arguments.max_length, "epochs": arguments.epochs,
-        "batch_size": 128, "verbose": 0, "deterministic": True,
+        "batch_size": arguments.batch_size, "verbose": 0, "deterministic": True,
     }  # fmt: skip
     if arguments.model == "esasrec":
         model = SASRecModel(
