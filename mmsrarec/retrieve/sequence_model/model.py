@@ -80,7 +80,7 @@ class SequenceModel:
         Catalogue size.
     counts_
         int64 (n_items,), training events of each item. An item with 0 has, for what is learned by id, the mean of
-        the rarest tenth of the others; without content it scores like one of those.
+        the others; without content that of the rarest tenth of them, and scores like one of those.
     epochs_, best_epoch_
         Epochs run, and the one whose weights are kept.
     validation_ndcg_

@@ -20,7 +20,10 @@ _PREFIX = "unseen/"
 
 @dataclass(frozen=True)
 class UnseenItems:
-    """``e = id + W · (content − mean)``: for the id, the mean of the rarest tenth of the items seen.
+    """``e = id + W · (content − mean)``: for the id, the mean of the items seen.
+
+    Without content, items that nobody took cannot be told apart, and the mean of the rarest tenth alone keeps them low
+    together. With it, the mean of all is the better guess: what fits is taken as often as other items are.
 
     Attributes
     ----------
@@ -39,9 +42,10 @@ class UnseenItems:
     @classmethod
     def of(cls, embedding: ItemEmbedding, counts: npt.NDArray[np.int64]) -> UnseenItems:
         """Read them from a trained embedding and the events of each item."""
-        seen = counts > 0
-        rarest = seen & (counts <= np.quantile(counts[seen], _RAREST_SHARE))
-        by_id = embedding.weight.detach()[torch.from_numpy(rarest)].mean(dim=0)
+        meant = counts > 0
+        if embedding.content is None:
+            meant &= counts <= np.quantile(counts[meant], _RAREST_SHARE)
+        by_id = embedding.weight.detach()[torch.from_numpy(meant)].mean(dim=0)
         if embedding.content is None:
             return cls(by_id.cpu())
         projection = embedding.projection.weight.detach() / embedding.content_scale
