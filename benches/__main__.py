@@ -34,7 +34,7 @@ def main() -> int:
     files = {
         name.upper(): path
         for path in sorted(HERE.glob("[pq]*_*.py"))
-        for name in re.findall(r"[pq]\d+[a-d]?", path.stem.split("_")[0])
+        for name in re.findall(r"[pq]\d+[a-e]?", path.stem.split("_")[0])
     }
     first = sys.argv[1].upper() if len(sys.argv) > 1 else ""
     if first in files and "def main(" in files[first].read_text("utf-8"):
