@@ -7,10 +7,12 @@ alone, among which popularity knows nothing.
 
 from __future__ import annotations
 
-import time
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from benches.quality_data import Split, item_vectors, load_split
@@ -23,43 +25,45 @@ COLD_SHARE = 0.1
 NEGATIVES = 20
 
 
-def table(data: Path, seeds: tuple[int, ...] = (0, 1, 2)) -> Table:
-    """Measure both sets."""
-    shown = Table(
-        "set", "negatives", "who", "AUC", "NDCG@5", "p of NDCG@5 against ours", "seconds of training"
-    )
-    for name in ("M", "P"):
-        split = load_split(name, data)
-        vectors = item_vectors(split)
+def main(words: Sequence[str]) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benches Q4", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--sets", nargs="+", default=["M", "P"], choices=["M", "P"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    arguments = parser.parse_args(words)
+    shown = Table("set", "negatives", "who", "AUC", "NDCG@5", "p of NDCG@5 against ours")
+    for name in arguments.sets:
+        split = load_split(name, arguments.data)
         cold = np.zeros(split.n_items, bool)
         cold[np.random.default_rng(0).permutation(split.n_items)[: int(COLD_SHARE * split.n_items)]] = True
-        train, validation = without(split.train, cold), without(split.validation, cold)
         cases, pools = cold_cases(split, cold)
-        started = time.perf_counter()
-        ours = []
-        for seed in seeds:
-            model = SequenceModel(seed=seed)
-            given = {} if name == "P" else {"validation": validation}
-            ours.append(
-                model.fit(
-                    validation if name == "P" else train, split.n_items, content=vectors, **given
-                ).scores
-            )
-        seconds = (time.perf_counter() - started) / len(seeds)
-        rivals = {
-            "ours": ours,
-            "popularity": [Popularity().fit(train, split.n_items).scores],
-            "content kNN": [content_knn(vectors)],
-        }
+        scorers = rivals(split, cold, arguments.seeds)
         for pool, negatives in pools.items():
-            values = {who: mean_metrics(scorers, cases, negatives) for who, scorers in rivals.items()}
+            values = {who: mean_metrics(asked, cases, negatives) for who, asked in scorers.items()}
             for who, (area, gain) in values.items():
                 p = "" if who == "ours" else f"{paired_test(values['ours'][1], gain).p_value:.4f}"
-                shown.add_row(
-                    f"{name} ({len(cases)} users)", pool, who, interval(area), interval(gain), p,
-                    f"{seconds:.0f}" if who == "ours" else "",
-                )  # fmt: skip
-    return shown
+                shown.add_row(f"{name} ({len(cases)} users)", pool, who, interval(area), interval(gain), p)
+    Console(width=150).print(shown)
+    return 0
+
+
+def rivals(split: Split, cold: np.ndarray, seeds: Sequence[int]) -> dict[str, list]:
+    """Fit ours, once a seed, and the two it stands beside."""
+    vectors = item_vectors(split)
+    train, validation = without(split.train, cold), without(split.validation, cold)
+    models = []
+    for seed in seeds:
+        model = SequenceModel(seed=seed)
+        if split.name == "P":  # the fit holds out the last event of each user itself
+            models.append(model.fit(validation, split.n_items, content=vectors))
+        else:
+            models.append(model.fit(train, split.n_items, content=vectors, validation=validation))
+    return {
+        "ours": [model.scores for model in models],
+        "popularity": [Popularity().fit(train, split.n_items).scores],
+        "content kNN": [content_knn(vectors)],
+    }
 
 
 def without(histories: Histories, cold: np.ndarray) -> Histories:
