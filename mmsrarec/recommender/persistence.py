@@ -9,7 +9,7 @@
 ``similar_users/``        the knowledge base
 ``ranker/``               the tuned adapter, if there is one
 ``alignment/``            the aligned projector, if there is one
-``blend.json``            the logistic blend
+``blend.json``            the learned order and its calibration
 ``backbone/``             the language model itself, only if it was given as a loaded pair
 ========================  =======================================================================
 """
