@@ -24,7 +24,7 @@ class Preset:
     held_out_items
         Items that the summarizer does not learn from and whose rewards are measured before and after.
     sequence_epochs
-        Most passes of the sequence model; it stops early on validation.
+        Passes of the sequence model, over which its learning rate falls to zero; it may stop earlier on validation.
     tune_examples
         Examples of supervised fine-tuning over the four kinds of task; 0 ranks with the bare model.
     tune_validation_users
@@ -73,7 +73,7 @@ PRESETS = {
         warm_start_items=160,
         grpo_steps=10,
         held_out_items=32,
-        sequence_epochs=40,
+        sequence_epochs=20,
         tune_examples=240,
         tune_validation_users=0,
         blend_users=32,
@@ -85,7 +85,7 @@ PRESETS = {
         warm_start_items=1000,
         grpo_steps=300,
         held_out_items=200,
-        sequence_epochs=100,
+        sequence_epochs=20,
         tune_examples=20_000,
         tune_validation_users=100,
         blend_users=500,
