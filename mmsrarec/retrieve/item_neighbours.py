@@ -91,14 +91,7 @@ class Transitions:
         numpy.ndarray
             float32 (users, c) or (users, n_items).
         """
-        scores = np.asarray(
-            (_weighted(histories, self.recency, self.probability_.shape[0]) @ self.probability_).todense()
-        )
-        return (
-            scores
-            if candidates is None
-            else np.take_along_axis(scores, np.asarray(candidates, np.int64), axis=1)
-        )
+        return _columns(_weighted_sum(histories, self.recency, self.probability_), candidates)
 
 
 class ItemKNN:
@@ -171,21 +164,24 @@ class ItemKNN:
         numpy.ndarray
             float32 (users, c) or (users, n_items).
         """
-        weights = _weighted(histories, self.recency, self.similarity_.shape[0])
-        scores = np.asarray((weights @ self.similarity_).todense(), np.float32) + self._tie_break
-        return (
-            scores
-            if candidates is None
-            else np.take_along_axis(scores, np.asarray(candidates, np.int64), axis=1)
-        )
+        together = _weighted_sum(histories, self.recency, self.similarity_)
+        return _columns(together + self._tie_break, candidates)
 
 
-def _weighted(histories: Sequence[npt.ArrayLike], recency: float, n_items: int) -> sp.csr_matrix:
-    """Lay histories out as users by items, each event weighed by its age."""
+def _weighted_sum(histories: Sequence[npt.ArrayLike], recency: float, by_item: sp.csr_matrix) -> Scores:
+    """Add up the rows of each history's items, each event weighed by its age; float32 (users, n_items)."""
     flat = Histories.from_lists([np.asarray(history, np.int32) for history in histories])
     age = np.repeat(flat.indptr[1:], flat.lengths) - 1 - np.arange(len(flat.items))
-    weights = (recency**age).astype(np.float32)
-    return sp.csr_matrix((weights, flat.items, flat.indptr), shape=(len(flat), n_items))
+    weights = sp.csr_matrix(
+        ((recency**age).astype(np.float32), flat.items, flat.indptr), shape=(len(flat), by_item.shape[0])
+    )
+    return np.asarray((weights @ by_item).todense(), np.float32)
+
+
+def _columns(scores: Scores, candidates: npt.ArrayLike | None) -> Scores:
+    if candidates is None:
+        return scores
+    return np.take_along_axis(scores, np.asarray(candidates, np.int64), axis=1)
 
 
 def _checked_recency(recency: float) -> float:
