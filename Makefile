@@ -16,7 +16,7 @@ test: .venv/installed
 	$(PYTEST) -m "not slow and not gpu"
 
 test-all: .venv/installed test-native
-	$(PYTEST) -m "not gpu"
+	$(PYTEST) -m "not gpu" --hypothesis-profile=drawn
 
 test-native: build/native/address,undefined/native_tests build/native/thread/native_tests
 	build/native/address,undefined/native_tests

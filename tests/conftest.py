@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from mmsrarec.errors import MmsrarecError
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from mmsrarec.backbone import Backbone
     from mmsrarec.data import Dataset
     from mmsrarec.retrieve import CoInteraction, ContextBuilder, ItemView, SimilarUsers
+
+# The same cases each time, so that a change is judged by what it changes; `make test-all` draws new ones.
+settings.register_profile("repeated", derandomize=True, deadline=None)
+settings.register_profile("drawn", deadline=None)
+settings.load_profile("repeated")
 
 
 @pytest.fixture(scope="session")

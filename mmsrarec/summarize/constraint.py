@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
 import unicodedata
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -69,7 +71,7 @@ class KeywordRule:
     True
     """
 
-    VERSION = 1
+    VERSION = 2
     """Part of a summarizer's fingerprint: another rule gives other answers."""
 
     def __init__(self, tokenizer: Any, stop_ids: list[int], *, limit: int) -> None:
@@ -85,13 +87,13 @@ class KeywordRule:
         self.sizes = [len(_folded(text)) for text in texts]
         self.kinds: list[str | None] = []
         for token, text in enumerate(texts):
-            usable = token not in control and (token not in self.parts or self.rest(b"", token) is not None)
+            usable = token not in control and (token not in self.parts or self.spells(b"", token))
             self.kinds.append(_class_of(text) if usable else None)
         self._by_class = {name: torch.tensor([kind == name for kind in self.kinds]) for name in _CLASSES}
         self._by_class["stop"] = torch.zeros(len(texts), dtype=torch.bool)
         self._by_class["stop"][stop_ids] = True
         self._unions: dict[tuple[str, ...], torch.Tensor] = {}
-        self._continuing: dict[bytes, torch.Tensor] = {}
+        self._continuing: dict[tuple[bytes, bool], torch.Tensor] = {}
 
     def start(self) -> _ListState:
         """Return the state of an answer of which nothing is written."""
@@ -103,24 +105,32 @@ class KeywordRule:
             self._unions[classes] = torch.stack([self._by_class[name] for name in classes]).any(dim=0)
         return self._unions[classes]
 
-    def continuing(self, begun: bytes) -> torch.Tensor:
+    def continuing(self, begun: bytes, *, separates: bool) -> torch.Tensor:
         """Tokens that go on with a character of which some bytes are written, bool (vocabulary,); shared."""
-        if begun not in self._continuing:
+        if (begun, separates) not in self._continuing:
             goes_on = torch.zeros(len(self.kinds), dtype=torch.bool)
-            goes_on[[token for token in self.parts if self.rest(begun, token) is not None]] = True
-            self._continuing[begun] = goes_on
-        return self._continuing[begun]
+            goes_on[[token for token in self.parts if self.spells(begun, token, separates=separates)]] = True
+            self._continuing[begun, separates] = goes_on
+        return self._continuing[begun, separates]
 
-    def rest(self, begun: bytes, token: int) -> bytes | None:
-        """Return the bytes of an unfinished character behind a token; ``None`` if it cannot come here."""
-        decoder = codecs.getincrementaldecoder("utf-8")()
+    def spells(self, begun: bytes, token: int, *, separates: bool = False) -> bool:
+        """Whether bytes and a token make characters of a word, or where it `separates`, a separator."""
         try:
-            decoder.decode(begun + self.parts[token])
+            whole, rest = self.read(begun, token)
         except UnicodeDecodeError:
-            return None
-        rest = decoder.getstate()[0]
-        # Half a surrogate is refused only with its third byte, when nothing else could follow any more.
-        return None if rest[:1] == b"\xed" and rest[1:] >= b"\xa0" else rest
+            return False
+        if separates and whole in _SEPARATORS and whole:
+            return not rest
+        if not begun:
+            whole = whole.removeprefix(
+                " "
+            )  # many vocabularies have a space and the first bytes of a letter in one token
+        return all(_sign_of(character) in "wi" for character in whole) and rest in _beginnings()
+
+    def read(self, begun: bytes, token: int) -> tuple[str, bytes]:
+        """Return the characters that bytes and a token make, and the bytes of an unfinished one behind them."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        return decoder.decode(begun + self.parts[token]), decoder.getstate()[0]
 
 
 class _ListState:
@@ -139,8 +149,12 @@ class _ListState:
     def allowed(self) -> torch.Tensor:
         """Tokens that may come next, bool (vocabulary,)."""
         if self._begun:
-            return self._rule.continuing(self._begun)
+            return self._rule.continuing(self._begun, separates=self._spelled and self._goes_on)
         return self._rule.union(self._classes())
+
+    @property
+    def _goes_on(self) -> bool:
+        return len(self._keys) + 1 < self._rule.limit
 
     def _classes(self) -> tuple[str, ...]:
         if self._after_space:
@@ -155,31 +169,39 @@ class _ListState:
             open_classes += ("first", "sign")
             if self._words < MAX_WORDS:
                 open_classes += ("spaced first", "spaced sign", "space")
-        if len(self._keys) + 1 < self._rule.limit:
+        if self._goes_on:
             open_classes += ("separator",)
         return open_classes
 
     def push(self, token: int) -> None:
         """Take note of the token that was written."""
         kind = self._rule.kinds[token]
-        if kind == "separator":
-            key = keyword_key(self._rule.decode(self._keyword))
-            self.finished = key in self._keys
-            self._keys.append(key)
-            self._keyword, self._words, self._characters = [], 0, 0
-            self._after_space = self._spelled = False
+        spelled = ""
+        if token in self._rule.parts:
+            spelled, self._begun = self._rule.read(self._begun, token)
+        if kind == "separator" or (spelled and spelled in _SEPARATORS):
+            self._separate()
             return
+        starts_word = kind in ("spaced first", "spaced sign") or not self._words or self._after_space
         self._keyword.append(token)
         self._characters += self._rule.sizes[token]
-        if token in self._rule.parts:
-            self._begun = self._rule.rest(self._begun, token) or b""
-            # Bytes may have become anything, an emoji for example, which is no keyword alone.
-            self._spelled = not self._begun and bool(normalize_keyword(self._rule.decode(self._keyword)))
-        elif kind != "space":
+        if spelled and not self._begun:
+            # Only now it is known which character it was: one that folds to several, or a mark, no keyword alone.
+            keyword = self._rule.decode(self._keyword)
+            self._characters = len(_folded(keyword))
+            self._spelled = bool(normalize_keyword(keyword))
+        elif kind != "space" and not self._begun:
             self._spelled = True
-        starts_word = kind in ("spaced first", "spaced sign") or not self._words or self._after_space
         self._after_space = kind == "space"
         self._words += int(starts_word and not self._after_space)
+
+    def _separate(self) -> None:
+        # Bytes of a separator that was spelled are still there, and decode to nothing.
+        key = keyword_key(self._rule.decode(self._keyword).rstrip(_PART))
+        self.finished = key in self._keys
+        self._keys.append(key)
+        self._keyword, self._words, self._characters = [], 0, 0
+        self._after_space = self._spelled = False
 
 
 def _token_texts(tokenizer: Any) -> list[str]:
@@ -218,6 +240,19 @@ def _sign_of(character: str) -> str:
     folded = _folded(character)
     # By what it is folded to: "½" becomes "1⁄2", which is no word.
     return "w" if all(unicodedata.category(one)[0] in "LMN" or one in _JOINERS for one in folded) else "o"
+
+
+@lru_cache(maxsize=1)
+def _beginnings() -> frozenset[bytes]:
+    """Return every part of a character that can still become one of a word, and no part at all."""
+    # The category first: folding all of Unicode takes a second.
+    letters = (
+        chr(point)
+        for point in range(0x80, sys.maxunicode + 1)
+        if unicodedata.category(chr(point))[0] in "LMN"
+    )
+    words = (character for character in (*letters, *_JOINERS, *_INNER) if _sign_of(character) in "wi")
+    return frozenset(code[:length] for code in map(str.encode, words) for length in range(len(code)))
 
 
 def _folded(text: str) -> str:

@@ -38,7 +38,7 @@ def test_no_text_becomes_a_control_token(name: str, request: pytest.FixtureReque
     backbone = request.getfixturevalue(name)
     expected = control_ids(backbone, Prompt(("x", RED, "x"), system="x"))
 
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=120)
     @given(first=st.one_of(HOSTILE, nested()), second=st.one_of(HOSTILE, nested()), system=HOSTILE)
     def check(first: str, second: str, system: str) -> None:
         # Two strings side by side are joined, so halves of a control string are tried as well.
@@ -50,7 +50,7 @@ def test_no_text_becomes_a_control_token(name: str, request: pytest.FixtureReque
     check()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.one_of(HOSTILE, nested()))
 def test_neutralizing_twice_is_neutralizing_once(text: str) -> None:
     tokenizer = tiny_tokenizer()

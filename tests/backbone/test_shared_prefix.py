@@ -51,7 +51,7 @@ def test_common_prefix_cuts_before_a_picture() -> None:
     assert common_prefix(encoded("abPPPPc"), red) == 2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4)), min_size=1, max_size=6))
 def test_users_are_told_apart(users: list[tuple[int, int]]) -> None:
     template, sequences, expected = "T" * 30, [], []
@@ -181,7 +181,7 @@ def test_unknown_extras_are_not_ignored(extra: str) -> None:
         branch_attention(layer, query, key, key, None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.integers(1, 4),
     key_heads=st.integers(1, 3),

@@ -225,7 +225,7 @@ any_value = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(any_value, any_value, any_value, any_value), min_size=1, max_size=12))
 def test_no_value_of_any_kind_breaks_a_reader(rows):
     # A column that is as a whole of an impossible type is refused; rows beside good ones are counted.
@@ -242,7 +242,7 @@ def test_no_value_of_any_kind_breaks_a_reader(rows):
         assert quietly(events_of(GOOD), items).n_items <= len(mixed)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(content=st.binary(max_size=200), body=st.text(max_size=100))
 def test_no_bytes_break_the_text_reader(tmp_path_factory, content, body):
     path = tmp_path_factory.mktemp("fuzz") / "e.csv"

@@ -268,7 +268,7 @@ def test_dates_become_seconds():
     assert data.interactions["timestamp"].min() == 1_704_067_200
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.text(max_size=4), st.integers(-(2**63), 2**63 - 1), st.integers(0, 50)), max_size=30

@@ -9,7 +9,7 @@ from mmsrarec.data import Histories, sample_negatives
 from mmsrarec.errors import InputError
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.lists(st.integers(0, 29), max_size=20), min_size=1, max_size=8),
     st.integers(1, 10),

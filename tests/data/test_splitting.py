@@ -28,7 +28,7 @@ def rows(data: Dataset) -> set[tuple]:
     return set(zip(user, item, data.interactions["timestamp"].to_list(), strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(events_strategy, st.sampled_from(["user", "time"]), st.integers(0, 3))
 def test_parts_are_disjoint_and_complete(events, by, seed):
     data = dataset_of(events)
@@ -88,7 +88,7 @@ def test_bad_arguments_are_named(catalogue):
         catalogue.hold_out_last(0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(events_strategy, st.integers(1, 4))
 def test_the_core_is_the_largest_that_holds(events, k):
     core = dataset_of(events).k_core(k)
@@ -112,7 +112,7 @@ def test_the_core_of_users_keeps_the_catalogue():
     assert (core.n_users, core.n_items) == (1, 10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(events_strategy, st.integers(1, 3))
 def test_held_out_events_are_the_last(events, n):
     data = dataset_of(events)

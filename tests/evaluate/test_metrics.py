@@ -22,7 +22,7 @@ tied_scores = arrays(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(different_scores, st.integers(1, 12))
 def test_without_ties_they_are_those_of_torchmetrics(scores: np.ndarray, k: int):
     ranks = mid_ranks(scores[:, 0], scores[:, 1:])
@@ -42,7 +42,7 @@ def test_without_ties_they_are_those_of_torchmetrics(scores: np.ndarray, k: int)
         )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(tied_scores)
 def test_auc_with_ties_is_that_of_torchmetrics(scores: np.ndarray):
     values = auc(mid_ranks(scores[:, 0], scores[:, 1:]), scores.shape[1] - 1)

@@ -151,7 +151,7 @@ def test_hostile_text_stays_text(text):
     assert "49" not in hostile.text
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(st.characters(codec=None), max_size=60))
 def test_any_text_gives_the_same_elements(text):
     outline = Outline(hostile_explanation("a" + text).to_html())

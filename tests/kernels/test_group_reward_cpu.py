@@ -39,7 +39,7 @@ def expected(given: dict[str, torch.Tensor], group_size: int, form: str) -> tupl
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     groups=st.integers(0, 9),
     group_size=st.integers(1, 9),
@@ -61,7 +61,7 @@ def test_is_the_definition(groups, group_size, width, form, scale, seed) -> None
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     places=st.lists(
         st.tuples(

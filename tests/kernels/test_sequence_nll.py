@@ -38,7 +38,7 @@ def case(lengths: list[int], width: int, vocabulary: int, seed: int = 0, dtype=t
     return hidden, weight, targets, offsets
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lengths=st.lists(st.integers(0, 7), max_size=6),
     width=st.integers(1, 9),

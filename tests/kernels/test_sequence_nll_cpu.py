@@ -45,7 +45,7 @@ def agree(hidden, weight, targets, offsets, tolerance: float = 2e-5, **options) 
         torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=tolerance)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     lengths=st.lists(st.integers(0, 40), max_size=5),
     width=st.integers(1, 140),
@@ -95,7 +95,7 @@ def test_views_are_read_where_they_lie(dtype: torch.dtype) -> None:
     assert sequence_nll(one, weight, targets, offsets).isfinite().all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     places=st.lists(
         st.tuples(

@@ -107,7 +107,7 @@ def test_filters_and_batches_equal_brute_force(items, queries, k, data):
         np.testing.assert_array_equal(batch_scores[row], [*scores, *[-np.inf] * (k - len(ids))])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     items=rows_of(even_weights, 15),
     steps=st.lists(rows_of(even_weights, 8) | st.sets(st.integers(0, 40)), max_size=10),
@@ -138,7 +138,7 @@ def test_add_remove_and_save_equal_brute_force(tmp_path_factory, items, steps, q
     check(opened, [*items, [(0, 1.0)]], query, 5, alive | {len(items)})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     n_items=st.sampled_from([3_000, 65_536, 65_537, 140_000]),
     kind=st.sampled_from(["equal", "few values", "skewed", "wide", "whole range"]),

@@ -56,7 +56,7 @@ def brute_force(
     return [(user, following, similarity) for user, (similarity, _, following) in ranked]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=14),
     st.integers(1, 90),

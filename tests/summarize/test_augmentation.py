@@ -21,7 +21,7 @@ from mmsrarec.testing import TinyPicture
 @given(
     st.text(max_size=20), st.text(max_size=80), st.lists(st.text(max_size=8), max_size=4), st.integers(0, 99)
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_view_says_nothing_that_the_item_does_not(
     title: str, description: str, categories: list[str], seed: int
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmsrarec.backbone import Backbone, Prompt
@@ -37,7 +37,8 @@ def unrepairable(text: str) -> bool:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 8]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
+@example(523, 1)
 def test_any_answer_the_rule_allows_is_a_list_that_needs_no_repair(seed: int, limit: int) -> None:
     generator = np.random.default_rng(seed)
     rule = RULES[limit]
@@ -93,6 +94,9 @@ def test_a_list_has_an_end() -> None:
     assert len(write("x" * 100)[0]) <= 48
     # The second "lamp" is told by the comma behind it; nothing comes after.
     assert write("lamp, red, lamps, blue") == ("lamp, red, lamps,", True)
+    # A separator that is spelled by its bytes counts like one that is a token.
+    assert write("犬、猫、鳥", limit=2)[0].rstrip("\ufffd") == "犬、猫"
+    assert write("犬、猫、犬、鳥") == ("犬、猫、犬、", True)
 
 
 def test_an_unfinished_character_is_finished_first() -> None:

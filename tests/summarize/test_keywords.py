@@ -27,7 +27,7 @@ keyword_lists = st.lists(st.text(min_size=1, max_size=20), max_size=10)
 
 
 @given(answers, st.integers(1, 8), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_answer_gives_a_list_of_short_distinct_keywords(answer: str, limit: int, cut_short: bool) -> None:
     parsed = parse_answer(answer, limit=limit, cut_short=cut_short)
     assert len(parsed.keywords) <= min(limit, parsed.written)
@@ -41,7 +41,7 @@ def test_any_answer_gives_a_list_of_short_distinct_keywords(answer: str, limit: 
 
 
 @given(answers)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_parsing_what_was_parsed_changes_nothing(answer: str) -> None:
     keywords = parse_answer(answer).keywords
     if keywords:
@@ -49,7 +49,7 @@ def test_parsing_what_was_parsed_changes_nothing(answer: str) -> None:
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_normalizing_twice_is_normalizing_once(text: str) -> None:
     once = normalize_keyword(text)
     assert normalize_keyword(once) == once
@@ -57,7 +57,7 @@ def test_normalizing_twice_is_normalizing_once(text: str) -> None:
 
 
 @given(keyword_lists, keyword_lists, st.integers(1, 8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_merging_keeps_both_modalities_and_repeats_nothing(
     image: list[str], text: list[str], limit: int
 ) -> None:

@@ -16,7 +16,7 @@ items = st.builds(ItemContent, texts, texts, st.lists(st.text(max_size=15), max_
 
 
 @given(st.lists(items, min_size=1, max_size=6), st.integers(1, 6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_catalogue_gives_answers_that_parse_to_themselves(
     contents: list[ItemContent], limit: int
 ) -> None:
