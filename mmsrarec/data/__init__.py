@@ -14,6 +14,7 @@ from mmsrarec.data.histories import Histories
 from mmsrarec.data.images import ImageFolder, Picture
 from mmsrarec.data.negatives import sample_negatives
 from mmsrarec.data.readers import read_microlens, read_movielens
+from mmsrarec.data.recbole import read_recbole
 
 __all__ = [
     "BadRows",
@@ -31,5 +32,6 @@ __all__ = [
     "read_amazon_reviews",
     "read_microlens",
     "read_movielens",
+    "read_recbole",
     "sample_negatives",
 ]

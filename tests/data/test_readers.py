@@ -6,7 +6,7 @@ import json
 import pytest
 from PIL import Image
 
-from mmsrarec.data import BadRowsWarning, read_amazon_reviews, read_microlens, read_movielens
+from mmsrarec.data import BadRowsWarning, read_amazon_reviews, read_microlens, read_movielens, read_recbole
 from mmsrarec.errors import InputError
 
 
@@ -234,3 +234,35 @@ def test_strict_reaches_the_readers(tmp_path):
     (tmp_path / "pairs.csv").write_text("1,30,5\n1,30,6\n")
     with pytest.raises(InputError, match="duplicate event"):
         read_microlens(tmp_path / "pairs.csv", strict=True)
+
+
+@pytest.fixture
+def atomic(tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    events = "user_id:token\titem_id:token\trating:float\ttime:float\n2\t30\t4\t9.0\n2\t10\t3\t5.0\n"
+    (folder / "shop.inter").write_text(events)
+    items = 'item_id:token\tname:token_seq\tclass:token_seq\n10\t"Red" Mug\tKitchen Gift\n30\tLamp\t\n'
+    (folder / "shop.item").write_text(items)
+    return folder
+
+
+def test_recbole_atomic_files(atomic):
+    columns = {"timestamp": "time", "title": "name", "categories": "class"}
+    data = read_recbole(atomic, columns=columns, strict=True)
+    assert histories(data) == {2: [10, 30]}
+    assert data.interactions["rating"].to_list() == [3, 4]
+    assert data.items["title"].to_list() == ['"Red" Mug', "Lamp"]
+    assert data.items["categories"].to_list() == [["Kitchen", "Gift"], []]
+
+
+def test_recbole_names_what_is_wrong(atomic):
+    with pytest.raises(InputError, match=r"no column 'timestamp'"):
+        read_recbole(atomic)
+    with pytest.raises(InputError, match=r"maps 'title' to 'label'"):
+        read_recbole(atomic, columns={"timestamp": "time", "title": "label"})
+    (atomic / "shop.item").write_text("item_id\tname\n1\tx\n")
+    with pytest.raises(InputError, match=r"name fields with their types"):
+        read_recbole(atomic, columns={"timestamp": "time"})
+    with pytest.raises(InputError, match=r"interactions must be an existing file"):
+        read_recbole(atomic.parent)
