@@ -32,15 +32,21 @@ bench: .venv/installed
 	$(BIN)/python -m benches
 
 # Other people's recommenders on the real data, in their own environment: RecTools wants an older NumPy. Hours on two cores.
+# RecBole declares an old Ray that this Python has no build of, and needs it for nothing that is measured.
 DATA ?= ../shared/data
+RECBOLE := recbole==1.2.1 colorlog==4.7.2 colorama==0.4.4 tabulate texttable thop plotly tensorboard absl-py protobuf \
+	werkzeug markdown grpcio psutil pyyaml tqdm scikit-learn joblib threadpoolctl cloudpickle narwhals
 peers: .venv/installed
 	test -d build/peers/venv || $(PYTHON) -m venv build/peers/venv
 	build/peers/venv/bin/pip install --quiet torch==2.13.0 "rectools[torch]==0.19.0" implicit==0.7.3
+	build/peers/venv/bin/pip install --quiet --no-deps $(RECBOLE)
 	$(BIN)/python -m benches.quality_data $(DATA) build/peers
 	for seed in 0 1 2; do for model in als esasrec sasrec bert4rec; do \
 		build/peers/venv/bin/python benches/peers/measure.py build/peers/M.npz $$model --seed $$seed --max-length 20; \
-		build/peers/venv/bin/python benches/peers/measure.py build/peers/P.npz $$model --seed $$seed --epochs 200 --patience 20 --batch-size 16; \
+		for set in P K; do build/peers/venv/bin/python benches/peers/measure.py build/peers/$$set.npz $$model \
+			--seed $$seed --epochs 200 --patience 20 --batch-size 16; done; \
 	done; done
+	build/peers/venv/bin/python benches/peers/measure.py build/peers/P.npz recbole --epochs 100 --patience 10 --batch-size 2048
 
 lint: .venv/installed build/shipped/made
 	$(BIN)/ruff check

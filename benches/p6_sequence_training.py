@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benches.quality_data import item_vectors, load_split
+from benches.quality_data import SETS, item_vectors, load_split
 from mmsrarec.progress import logger
 from mmsrarec.retrieve import SequenceModel
 
@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
     """Run ours and the peers, print one table a set."""
     parser = argparse.ArgumentParser(prog="python -m benches P6", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--sets", nargs="+", default=["P"], choices=["M", "P"])
+    parser.add_argument("--sets", nargs="+", default=["P"], choices=list(SETS))
     parser.add_argument("--peers", type=Path, default=Path("build/peers"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
@@ -63,7 +63,7 @@ def run(who: str, name: str, arguments: argparse.Namespace, folder: Path) -> tup
         command = [
             str(arguments.peers / "venv/bin/python"), "benches/peers/measure.py", str(arguments.peers / f"{name}.npz"),
             who, "--output", str(output), "--threads", str(arguments.threads), "--epochs", "200",
-            *(["--patience", "20", "--batch-size", "16"] if name == "P" else ["--max-length", "20"]),
+            *(["--patience", "20", "--batch-size", "16"] if name != "M" else ["--max-length", "20"]),
         ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
@@ -84,7 +84,7 @@ def train_ours(name: str, data: Path, output: Path, threads: int) -> None:
 
     logger.addHandler(Clock())
     logger.setLevel(logging.INFO)
-    histories, validation = (split.validation, None) if name == "P" else (split.train, split.validation)
+    histories, validation = (split.validation, None) if split.same_users else (split.train, split.validation)
     model = SequenceModel().fit(histories, split.n_items, content=content, validation=validation)
     with output.open("wb") as file:
         np.savez(file, seconds=np.asarray(ends[1:]) - ends[0], validation_ndcg=model.validation_ndcg_)

@@ -1,9 +1,9 @@
-"""Q1, Q2, Q6: our sequence model and blend, without a language model, beside the peers, on M and P.
+"""Q1, Q2, Q6: our sequence model and blend, without a language model, beside the peers, on M, P and K.
 
 All answer the same cases: the next item among 20 uniform negatives, among 20 drawn by popularity, and in the whole
 catalogue. Ranks are kept in the workdir, one file a set, who and seed, so that a run goes on where it was; those of the
 peers come from ``make peers``, which measures them in an environment of their own. Means are over users and seeds,
-intervals and paired tests over users.
+intervals and paired tests over users. A second table cuts the users into thirds.
 
     python -m benches Q1 --data ../shared/data --seeds 0 1 2
 """
@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benches.quality_data import Split, item_vectors, load_split
+from benches.quality_data import SETS, Split, item_vectors, load_split
 from mmsrarec.evaluate import Popularity, bootstrap_interval, paired_test
 from mmsrarec.evaluate.metrics import auc, hit_rate, mid_ranks, ndcg
 from mmsrarec.rank import BlendRanker, Signals, UserSignals, choose_candidates
@@ -41,7 +42,7 @@ BUDGET = 200
 USERS_AT_ONCE = 512
 NEGATIVES = 20
 BINS = 10
-PEERS = ("sasrec", "esasrec", "bert4rec", "als")
+PEERS = ("sasrec", "esasrec", "bert4rec", "recbole", "als")
 Ranks = dict[str, np.ndarray]
 
 
@@ -49,7 +50,7 @@ def main(words: Sequence[str]) -> int:
     """Measure what is missing and print everything."""
     parser = argparse.ArgumentParser(prog="python -m benches Q1", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--sets", nargs="+", default=["M", "P"], choices=["M", "P"])
+    parser.add_argument("--sets", nargs="+", default=["M", "P"], choices=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--peers", type=Path, default=Path("build/peers"), help="what `make peers` wrote")
     parser.add_argument("--workdir", type=Path, default=Path("build/quality"))
@@ -66,6 +67,7 @@ def main(words: Sequence[str]) -> int:
             for path in sorted(arguments.peers.glob(f"{name}-{peer}-*.npz")):
                 found.setdefault(f"peer: {peer}", []).append(peer_ranks(path))
         Console(width=170).print(results(name, found))
+        Console(width=170).print(sliced(split, found))
     return 0
 
 
@@ -84,7 +86,7 @@ def ours(split: Split, seed: int, workdir: Path) -> dict[str, Ranks]:
 def answer(split: Split, seed: int, folder: Path) -> dict[str, Ranks]:
     """Fit on the training and validation users, then look at the test users once."""
     engine = build_engine(split, fit_sequence_model(split, seed, folder))
-    own = np.arange(len(split.validation)) if split.name == "P" else np.full(len(split.validation), -1)
+    own = np.arange(len(split.validation)) if split.same_users else np.full(len(split.validation), -1)
     asked = np.flatnonzero(split.validation.lengths >= 2)
     blend = fit_blend(
         engine, [split.validation[int(user)] for user in asked], exclude_users=own[asked], asked=0, seed=seed
@@ -99,7 +101,7 @@ def answer(split: Split, seed: int, folder: Path) -> dict[str, Ranks]:
 def fit_sequence_model(split: Split, seed: int, folder: Path) -> SequenceModel:
     """Fit with the defaults; on P the last event of `validation` is held out of the training by the fit itself."""
     content, checkpoint = item_vectors(split), folder / "checkpoint"
-    if split.name == "P":
+    if split.same_users:
         model = SequenceModel(seed=seed).fit(
             split.validation, split.n_items, content=content, workdir=checkpoint
         )
@@ -139,7 +141,7 @@ def build_engine(split: Split, model: SequenceModel) -> Engine:
 def test_ranks(split: Split, engine: Engine, blend: BlendRanker) -> tuple[Ranks, Ranks]:
     """Rank the positives by the sequence model and by the blend."""
     cases = split.test
-    own = cases.users if split.name == "P" else np.full(len(cases), -1)
+    own = cases.users if split.same_users else np.full(len(cases), -1)
     parts: tuple[list[Ranks], list[Ranks]] = ([], [])
     for first in range(0, len(cases), USERS_AT_ONCE):
         chunk, excluded = (
@@ -232,13 +234,8 @@ def peer_ranks(path: Path) -> Ranks:
 
 def results(name: str, found: dict[str, list[Ranks]]) -> Table:
     """Make the table; p-values are of NDCG against the peer with the best full-catalogue NDCG@10."""
-    metrics = {who: [per_user(ranks) for ranks in seeds] for who, seeds in found.items()}
-    mean = {
-        who: {m: np.mean([seed[m] for seed in seeds], axis=0) for m in seeds[0]}
-        for who, seeds in metrics.items()
-    }
-    rivals = [who for who in mean if who not in ("sequence model", "blend")]
-    best = max(rivals, key=lambda who: mean[who]["full NDCG@10"].mean())
+    mean = means(found)
+    best = best_rival(mean)
     table = Table(
         "who (seeds)", title=f"{name}: {len(mean[best]['full NDCG@10'])} test users; p against {best}"
     )
@@ -260,6 +257,60 @@ def results(name: str, found: dict[str, list[Ranks]]) -> Table:
             f"{np.mean(errors):.4f}" if errors else "",
         )  # fmt: skip
     return table
+
+
+def sliced(split: Split, found: dict[str, list[Ranks]]) -> Table:
+    """Make the table of NDCG for thirds of the users: by popularity of the next item, by history, by time gone by."""
+    mean = means(found)
+    who = ["popularity", "item-kNN", best_rival(mean), "sequence model", "blend"]
+    shown = [name for name in dict.fromkeys(who) if name in mean]
+    table = Table(
+        "slice", "users", title=f"{split.name}: NDCG@5 among uniform negatives / NDCG@10 over the catalogue"
+    )
+    for name in shown:
+        table.add_column(name)
+    for label, values in slicing_values(split).items():
+        # Where many share a value, a third may take its neighbour's place, or be empty.
+        bounds = np.unique(np.quantile(values, [0, 1 / 3, 2 / 3, 1]))
+        for low, high in pairwise(bounds):
+            inside = (values >= low) & ((values <= high) if high == bounds[-1] else (values < high))
+            cells = [
+                " / ".join(
+                    interval(mean[name][metric][inside]) for metric in ("uniform NDCG@5", "full NDCG@10")
+                )
+                for name in shown
+            ]
+            table.add_row(f"{label} {low:.6g} to {high:.6g}", str(inside.sum()), *cells)
+    return table
+
+
+def slicing_values(split: Split) -> dict[str, np.ndarray]:
+    """Return what test users are cut into thirds by, one value a user."""
+    counts = np.bincount(split.train.items, minlength=split.n_items)
+    values = {
+        "events of the next item": counts[split.test.positives],
+        "events of the user": np.array([len(history) for history in split.test.histories]),
+    }
+    if split.same_users:  # M has places in the history for timestamps
+        whole = split.dataset.histories()
+        last = whole.indptr[1:][split.test.users] - 1
+        values["minutes since the event before"] = (whole.timestamps[last] - whole.timestamps[last - 1]) / 60
+    return values
+
+
+def means(found: dict[str, list[Ranks]]) -> dict[str, dict[str, np.ndarray]]:
+    """Return every metric of everyone, one value a user, averaged over seeds."""
+    metrics = {who: [per_user(ranks) for ranks in seeds] for who, seeds in found.items()}
+    return {
+        who: {m: np.mean([seed[m] for seed in seeds], axis=0) for m in seeds[0]}
+        for who, seeds in metrics.items()
+    }
+
+
+def best_rival(mean: dict[str, dict[str, np.ndarray]]) -> str:
+    """Name the best of the others by NDCG@10 over the catalogue."""
+    rivals = [who for who in mean if who not in ("sequence model", "blend")]
+    return max(rivals, key=lambda who: mean[who]["full NDCG@10"].mean())
 
 
 def per_user(ranks: Ranks) -> dict[str, np.ndarray]:

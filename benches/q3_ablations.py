@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benches.quality_data import SETS, SPLIT_SEED, load_split
+from benches.quality_data import SPLIT_SEED, load_split
 from mmsrarec import Recommender
 from mmsrarec.data import Dataset
 from mmsrarec.evaluate import EvaluationTable, evaluate_ablations
@@ -93,7 +93,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the real data sets")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["P", "M"])
+    parser.add_argument("--sets", nargs="+", choices=["P", "M"], default=["P", "M"])
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--backbone", default="embedded")
     parser.add_argument("--encoder")

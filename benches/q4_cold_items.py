@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benches.quality_data import Split, item_vectors, load_split
+from benches.quality_data import SETS, Split, item_vectors, load_split
 from mmsrarec.data import Histories
 from mmsrarec.evaluate import EvaluationCases, Popularity, bootstrap_interval, paired_test
 from mmsrarec.evaluate.metrics import auc, mid_ranks, ndcg
@@ -29,7 +29,7 @@ def main(words: Sequence[str]) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benches Q4", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--sets", nargs="+", default=["M", "P"], choices=["M", "P"])
+    parser.add_argument("--sets", nargs="+", default=["M", "P"], choices=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args(words)
     shown = Table("set", "negatives", "who", "AUC", "NDCG@5", "p of NDCG@5 against ours")
@@ -55,7 +55,7 @@ def rivals(split: Split, cold: np.ndarray, seeds: Sequence[int]) -> dict[str, li
     models = []
     for seed in seeds:
         model = SequenceModel(seed=seed)
-        if split.name == "P":  # the fit holds out the last event of each user itself
+        if split.same_users:  # the fit holds out the last event of each user itself
             models.append(model.fit(validation, split.n_items, content=vectors))
         else:
             models.append(model.fit(train, split.n_items, content=vectors, validation=validation))

@@ -1,4 +1,7 @@
-"""The two sets that quality is measured on, split once: M (microlens-50k) and P (movielens-posters)."""
+"""The sets that quality is measured on, split once: M (microlens-50k), P (movielens-posters) and K (ml-100k).
+
+M and P lie in the data folder. K has ids, titles and genres; it comes with RecBole, which ``make peers`` installs.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ import numpy as np
 
 from mmsrarec import Dataset
 from mmsrarec.backbone import SentenceEncoder
-from mmsrarec.data import Histories
+from mmsrarec.data import Histories, read_recbole
+from mmsrarec.errors import InputError
 from mmsrarec.evaluate import EvaluationCases
 from mmsrarec.storage import fingerprint
 
 __all__ = ["SETS", "Split", "item_vectors", "load_split"]
 
-SETS = {"M": "microlens-50k", "P": "movielens-posters"}
+SETS = {"M": "microlens-50k", "P": "movielens-posters", "K": "ml-100k"}
 SPLIT_SEED = 0
 _FEWEST_EVENTS = 5
 
@@ -28,14 +32,14 @@ class Split:
     Attributes
     ----------
     name
-        ``"M"`` or ``"P"``.
+        ``"M"``, ``"P"`` or ``"K"``.
     train
         Events that models learn from.
     validation
-        Histories whose last event models are chosen and blends fitted by. On M other users; on P the training
+        Histories whose last event models are chosen and blends fitted by. On M other users; else the training
         users with one event more.
     test
-        One case a test user. On M other users; on P each user's last event, two after those of `train`.
+        One case a test user. On M other users; else each user's last event, two after those of `train`.
     dataset
         All of it, for its items.
     """
@@ -50,6 +54,11 @@ class Split:
     def n_items(self) -> int:
         """Size of the catalogue."""
         return self.dataset.n_items
+
+    @property
+    def same_users(self) -> bool:
+        """Whether those asked are those learned from, some events later."""
+        return self.name != "M"
 
     def export(self, path: Path) -> None:
         """Write what a peer in another environment needs, as arrays without pickle."""
@@ -72,22 +81,38 @@ class Split:
 
 def load_split(name: str, data: Path) -> Split:
     """Read one of the sets below the folder `data` and split it, always alike."""
-    folder = data / SETS[name]
     if name == "M":
+        folder = data / SETS[name]
         dataset = Dataset.from_csv(folder / "interactions.csv.gz", folder / "items.csv.gz")
         train, validation, test = (
             part.histories() for part in dataset.split(by="user", ratios=(8, 1, 1), seed=SPLIT_SEED)
         )
     else:
-        dataset = Dataset.from_csv(
-            folder / "interactions.csv", folder / "items.csv", images=folder / "images"
-        ).k_core(_FEWEST_EVENTS, items=False)
+        dataset = (posters if name == "P" else ml_100k)(data).k_core(_FEWEST_EVENTS, items=False)
         test = dataset.histories()
         validation = dataset.hold_out_last()[0].histories()
         train = dataset.hold_out_last(2)[0].histories()
     popularity = np.bincount(train.items, minlength=dataset.n_items)
     cases = EvaluationCases.from_dataset(test, popularity=popularity, seed=SPLIT_SEED)
     return Split(name, train, validation, cases, dataset)
+
+
+def posters(data: Path) -> Dataset:
+    """Read movielens-posters."""
+    folder = data / SETS["P"]
+    return Dataset.from_csv(folder / "interactions.csv", folder / "items.csv", images=folder / "images")
+
+
+def ml_100k(data: Path) -> Dataset:
+    """Read the copy of ml-100k in the data folder, or else RecBole's own."""
+    folders = [
+        data / SETS["K"],
+        *Path("build/peers/venv/lib").glob(f"*/site-packages/recbole/dataset_example/{SETS['K']}"),
+    ]
+    found = next((folder for folder in folders if folder.is_dir()), None)
+    if found is None:
+        raise InputError(f"{SETS['K']} is not in {data}; `make peers` installs RecBole, which has it.")
+    return read_recbole(found, columns={"title": "movie_title", "categories": "class"})
 
 
 def item_vectors(split: Split) -> np.ndarray:
@@ -102,7 +127,7 @@ def item_vectors(split: Split) -> np.ndarray:
 
 
 def main() -> None:
-    """Export both sets: ``python -m benches.quality_data DATA FOLDER``."""
+    """Export the sets: ``python -m benches.quality_data DATA FOLDER``."""
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
     for name in SETS:
         load_split(name, data).export(folder / f"{name}.npz")

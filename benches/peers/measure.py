@@ -9,6 +9,8 @@ epochs. Scores of ties share their ranks.
 from __future__ import annotations
 
 import argparse
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ def main() -> None:
     """Train, rank after each epoch, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("split", type=Path)
-    parser.add_argument("model", choices=[*SEQUENCE_MODELS, "als"])
+    parser.add_argument("model", choices=list(LEARN))
     parser.add_argument("--output", type=Path, help="by default SPLIT-MODEL-SEED.npz beside the split")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=40, help="at most")
@@ -45,7 +47,7 @@ def main() -> None:
     split = dict(np.load(arguments.split))
     train = rows(split, "train")
     validation = [history for history in rows(split, "validation") if len(history) > 1]
-    learn = als_epochs if arguments.model == "als" else sequence_epochs
+    learn = LEARN[arguments.model]
     kept: dict[str, list] = {
         "seconds": [],
         "validation_ndcg": [],
@@ -121,9 +123,6 @@ def mid_ranks(wanted: np.ndarray, negatives: np.ndarray) -> np.ndarray:
     return (negatives > wanted[:, None]).sum(1) + 0.5 * (negatives == wanted[:, None]).sum(1)
 
 
-SEQUENCE_MODELS = ("sasrec", "esasrec", "bert4rec")
-
-
 def sequence_epochs(
     train: list[np.ndarray], n_items: int, arguments: argparse.Namespace
 ) -> Iterator[tuple[float, Score]]:
@@ -193,6 +192,67 @@ def transformer_score(model: object, n_items: int, ends_with_mask: bool) -> Scor
     return score
 
 
+def recbole_epochs(
+    train: list[np.ndarray], n_items: int, arguments: argparse.Namespace
+) -> Iterator[tuple[float, Score]]:
+    """Train RecBole's SASRec with its own defaults, one epoch at a time; it learns from each prefix of a history."""
+    import torch
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.model.sequential_recommender import SASRec
+    from recbole.trainer import Trainer
+    from recbole.utils import init_seed
+
+    torch.set_num_threads(arguments.threads)
+    sys.argv = sys.argv[:1]  # which RecBole would read as its own
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "train").mkdir()
+        with (Path(folder) / "train/train.inter").open("w") as file:
+            file.write("user_id:token\titem_id:token\ttimestamp:float\n")
+            for user, history in enumerate(train):
+                file.writelines(f"{user}\t{item}\t{place}\n" for place, item in enumerate(history))
+        settings = {
+            "data_path": folder, "checkpoint_dir": folder, "use_gpu": False, "state": "ERROR", "seed": arguments.seed,
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "train_neg_sample_args": None,
+            "MAX_ITEM_LIST_LENGTH": arguments.max_length, "train_batch_size": arguments.batch_size,
+            # All of these events are to be learned from; what is validated on is kept outside.
+            "eval_args": {"split": {"RS": [1, 0, 0]}, "order": "TO", "group_by": "user", "mode": "full"},
+        }  # fmt: skip
+        config = Config(model="SASRec", dataset="train", config_dict=settings)
+        init_seed(arguments.seed, reproducibility=True)
+        dataset = create_dataset(config)
+        learned, *_ = data_preparation(config, dataset)
+        model = SASRec(config, learned.dataset)
+        trainer = Trainer(config, model)
+        token = np.full(n_items, 0, np.int64)
+        known = np.asarray(dataset.field2id_token["item_id"][1:], np.int64)
+        token[known] = np.arange(1, len(known) + 1)
+        seconds = 0.0
+        for epoch in range(arguments.epochs):
+            started = time.perf_counter()
+            trainer._train_epoch(learned, epoch)
+            seconds += time.perf_counter() - started
+            yield seconds, recbole_score(model.eval(), token, known, arguments.max_length)
+
+
+def recbole_score(model: object, token: np.ndarray, known: np.ndarray, longest: int) -> Score:
+    """Score histories of anyone; sequences are padded on the right."""
+    import torch
+
+    def score(histories: list[np.ndarray]) -> np.ndarray:
+        sessions, lengths = np.zeros((len(histories), longest), np.int64), np.ones(len(histories), np.int64)
+        for row, history in enumerate(histories):
+            tokens = token[history][token[history] > 0][-longest:]
+            sessions[row, : len(tokens)], lengths[row] = tokens, max(len(tokens), 1)
+        scores = np.full((len(histories), len(token)), np.finfo(np.float32).min, np.float32)
+        with torch.inference_mode():
+            hidden = model.forward(torch.from_numpy(sessions), torch.from_numpy(lengths))
+            scores[:, known] = (hidden @ model.item_embedding.weight[1:].T).numpy()
+        return scores
+
+    return score
+
+
 def als_epochs(
     train: list[np.ndarray], n_items: int, arguments: argparse.Namespace
 ) -> Iterator[tuple[float, Score]]:
@@ -219,6 +279,14 @@ def touched(histories: list[np.ndarray], n_items: int) -> sp.csr_matrix:
     items = np.concatenate(histories)
     return sp.csr_matrix((np.ones(len(items), np.float32), items, indptr), shape=(len(histories), n_items))
 
+
+LEARN = {
+    "sasrec": sequence_epochs,
+    "esasrec": sequence_epochs,
+    "bert4rec": sequence_epochs,
+    "recbole": recbole_epochs,
+    "als": als_epochs,
+}
 
 if __name__ == "__main__":
     main()
