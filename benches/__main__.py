@@ -14,7 +14,7 @@ should take; ``figures``, a dict from a name to a value and the most that it sho
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
 import re
 import sys
@@ -74,11 +74,8 @@ def main() -> int:
 
 
 def load(file: Path) -> ModuleType:
-    """Import a benchmark by its path."""
-    specification = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    """Import a benchmark."""
+    return importlib.import_module(f"benches.{file.stem}")
 
 
 def print_table(file: Path) -> None:

@@ -53,13 +53,16 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--sets", nargs="+", default=["M", "P"], choices=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--peers", type=Path, default=Path("build/peers"), help="what `make peers` wrote")
+    parser.add_argument("--sequence-model", default="sasrec", choices=["sasrec", "gru4rec"])
     parser.add_argument("--workdir", type=Path, default=Path("build/quality"))
     arguments = parser.parse_args(words)
+    kind = arguments.sequence_model
     for name in arguments.sets:
         split = load_split(name, arguments.data)
         found: dict[str, list[Ranks]] = {}
         for seed in arguments.seeds:
-            for who, ranks in ours(split, seed, arguments.workdir / name).items():
+            folder = arguments.workdir / name / (str(seed) if kind == "sasrec" else f"{kind}-{seed}")
+            for who, ranks in ours(split, kind, seed, folder).items():
                 found.setdefault(who, []).append(ranks)
         for who, ranks in simple(split).items():
             found[who] = [ranks]
@@ -71,21 +74,20 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def ours(split: Split, seed: int, workdir: Path) -> dict[str, Ranks]:
+def ours(split: Split, kind: str, seed: int, folder: Path) -> dict[str, Ranks]:
     """Fit the sequence model and the blend, or read what they answered."""
-    folder = workdir / str(seed)
     files = {who: folder / f"{who}.npz" for who in ("sequence model", "blend")}
     if not all(path.exists() for path in files.values()):
         folder.mkdir(parents=True, exist_ok=True)
-        for who, ranks in answer(split, seed, folder).items():
+        for who, ranks in answer(split, kind, seed, folder).items():
             with atomic_path(files[who]) as temporary, temporary.open("wb") as file:
                 np.savez(file, **ranks)
     return {who: dict(np.load(path)) for who, path in files.items()}
 
 
-def answer(split: Split, seed: int, folder: Path) -> dict[str, Ranks]:
+def answer(split: Split, kind: str, seed: int, folder: Path) -> dict[str, Ranks]:
     """Fit on the training and validation users, then look at the test users once."""
-    engine = build_engine(split, fit_sequence_model(split, seed, folder))
+    engine = build_engine(split, fit_sequence_model(split, seed, folder, kind))
     own = np.arange(len(split.validation)) if split.same_users else np.full(len(split.validation), -1)
     asked = np.flatnonzero(split.validation.lengths >= 2)
     blend = fit_blend(
@@ -98,15 +100,15 @@ def answer(split: Split, seed: int, folder: Path) -> dict[str, Ranks]:
     return {"sequence model": by_sequence, "blend": by_blend}
 
 
-def fit_sequence_model(split: Split, seed: int, folder: Path) -> SequenceModel:
+def fit_sequence_model(split: Split, seed: int, folder: Path, kind: str = "sasrec") -> SequenceModel:
     """Fit with the defaults; on P the last event of `validation` is held out of the training by the fit itself."""
     content, checkpoint = item_vectors(split), folder / "checkpoint"
     if split.same_users:
-        model = SequenceModel(seed=seed).fit(
+        model = SequenceModel(kind=kind, seed=seed).fit(
             split.validation, split.n_items, content=content, workdir=checkpoint
         )
     else:
-        model = SequenceModel(seed=seed).fit(
+        model = SequenceModel(kind=kind, seed=seed).fit(
             split.train, split.n_items, content=content, validation=split.validation, workdir=checkpoint
         )
     print(
