@@ -15,18 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mmsrarec.errors import StoredFileError
-from mmsrarec.storage import atomic_path
 from mmsrarec.summarize.liveness import Liveness, is_alive
+from mmsrarec.summarize.table_file import FORMAT_VERSION, read_rows, write_rows
 
 __all__ = ["KeywordRow", "KeywordTable"]
 
-FORMAT_VERSION = 1
 _APPLICATION_ID = 0x6D6D7372  # "mmsr": tells our databases from any other SQLite file
-_FORMAT_KEY = b"mmsrarec.keyword_table"
 _BUSY_SECONDS = 60.0
 _CREATE = """
 CREATE TABLE IF NOT EXISTS keywords (
@@ -48,17 +43,6 @@ CREATE TABLE IF NOT EXISTS claims (
     PRIMARY KEY (item_key, made_by)
 ) WITHOUT ROWID
 """
-_SCHEMA = pa.schema(
-    [
-        ("item_key", pa.string()),
-        ("made_by", pa.string()),
-        ("image_keywords", pa.list_(pa.string())),
-        ("text_keywords", pa.list_(pa.string())),
-        ("keywords", pa.list_(pa.string())),
-        ("repaired", pa.int32()),
-    ],
-    metadata={_FORMAT_KEY: str(FORMAT_VERSION).encode()},
-)
 
 
 @dataclass(frozen=True)
@@ -302,16 +286,7 @@ class KeywordTable:
         """
         query = "SELECT * FROM keywords WHERE ?1 IS NULL OR made_by = ?1 ORDER BY item_key, made_by"
         with self._naming_the_file():
-            found = self._database.execute(query, (made_by,)).fetchall()
-        columns = list(zip(*found, strict=True)) if found else [()] * len(_SCHEMA)
-        arrays = [
-            pa.array(
-                [json.loads(text) for text in column] if pa.types.is_list(field.type) else column, field.type
-            )
-            for field, column in zip(_SCHEMA, columns, strict=True)
-        ]
-        with atomic_path(path) as temporary:
-            pq.write_table(pa.table(arrays, schema=_SCHEMA), temporary, compression="zstd")
+            write_rows(path, self._database.execute(query, (made_by,)).fetchall())
 
     @classmethod
     def load_parquet(cls, path: str | Path, into: str | Path | None = None) -> KeywordTable:
@@ -334,24 +309,8 @@ class KeywordTable:
         StoredFileError
             If the file is missing, damaged, not a keyword table, or written by a newer format.
         """
-        path = Path(path)
-        try:
-            stored = pq.read_table(path)
-        except FileNotFoundError:
-            raise StoredFileError(f"{path} does not exist; expected a saved keyword table.") from None
-        except (OSError, pa.ArrowException) as error:
-            raise StoredFileError(f"{path} is not a readable Parquet file ({error}).") from error
-        version = (stored.schema.metadata or {}).get(_FORMAT_KEY)
-        if version is None or stored.schema.names != _SCHEMA.names:
-            raise StoredFileError(f"{path} is not a saved keyword table of mmsrarec.")
-        if int(version) > FORMAT_VERSION:
-            raise StoredFileError(
-                f"{path} has keyword table version {int(version)}, this mmsrarec reads up to "
-                f"{FORMAT_VERSION}; install a newer mmsrarec."
-            )
-        table = cls(into)
         by_summarizer: dict[str, list[KeywordRow]] = {}
-        for row in stored.to_pylist():
+        for row in read_rows(path):
             by_summarizer.setdefault(row["made_by"], []).append(
                 KeywordRow(
                     row["item_key"],
@@ -361,6 +320,7 @@ class KeywordTable:
                     row["repaired"],
                 )
             )
+        table = cls(into)
         for made_by, rows in by_summarizer.items():
             table.put_many(rows, made_by=made_by)
         return table
