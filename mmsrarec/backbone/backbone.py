@@ -7,7 +7,7 @@ what is cached about it; the work is done by the functions of the modules beside
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,6 +124,7 @@ class Backbone(LoadedModel):
         rule: AnswerRule | None = None,
         batch_tokens: int | None = None,
         progress: str | None = None,
+        answered: Callable[[int, str], None] | None = None,
     ) -> list[str]:
         """Let the model answer each prompt.
 
@@ -143,6 +144,8 @@ class Backbone(LoadedModel):
             Budget of one batch in tokens, answers included; by default :attr:`batch_tokens`.
         progress
             What to call the work on the progress bar; ``None`` shows none.
+        answered
+            Called with the place of a prompt and its answer as soon as that is whole, in any order.
 
         Returns
         -------
@@ -170,6 +173,7 @@ class Backbone(LoadedModel):
             rule=rule,
             batch_tokens=batch_tokens or self.batch_tokens,
             progress=progress,
+            answered=answered,
         )
 
     def first_token_probability(

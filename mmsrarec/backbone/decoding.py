@@ -7,7 +7,7 @@ rows leave the batch as their answers end, and an :class:`~mmsrarec.backbone.con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,8 @@ def decode_batch(
     max_new_tokens: int,
     temperature: float,
     rule: AnswerRule | None,
-) -> list[list[int]]:
+    over: Callable[[int, list[int]], None],
+) -> None:
     """Write the answers of one batch.
 
     Parameters
@@ -86,42 +87,41 @@ def decode_batch(
         0 takes the likeliest token, above 0 tokens are drawn by torch's generator.
     rule
         What answers may look like; ``None``: anything.
-
-    Returns
-    -------
-    list of list of int
-        Token ids of each answer, without the token that ended it.
+    over
+        Called once for each prompt, as soon as its answer is whole, with its place in the batch and the token ids
+        of the answer, without the token that ended it.
     """
     answers: list[list[int]] = [[] for _ in encoded]
     states: list[AnswerState] = [] if rule is None else [rule.start() for _ in encoded]
     stops = set(backbone.stop_ids)
     rows = list(range(len(encoded)))  # which prompt each row of the batch belongs to
-    over = [False] * len(encoded)
+    ended = [False] * len(encoded)
     batch = _Batch(backbone, encoded, beginning)
-    for written in range(max_new_tokens):
+    for written in range(1, max_new_tokens + 1):
         logits = batch.logits
         if rule is not None:
             logits = allow_only(logits, [states[row] for row in rows])
         tokens = _choose(logits, temperature)
         for row, token in zip(rows, tokens.tolist(), strict=True):
-            if over[row]:
+            if ended[row]:
                 continue
-            if token in stops:
-                over[row] = True
-                continue
-            answers[row].append(token)
-            if states:
-                states[row].push(token)
-                over[row] = states[row].finished
-        kept = [place for place, row in enumerate(rows) if not over[row]]
-        if not kept or written + 1 == max_new_tokens:
+            stopped = token in stops
+            if not stopped:
+                answers[row].append(token)
+                if states:
+                    states[row].push(token)
+                    stopped = states[row].finished
+            if stopped or written == max_new_tokens:
+                ended[row] = True
+                over(row, answers[row])
+        kept = [place for place, row in enumerate(rows) if not ended[row]]
+        if not kept:
             break
         if len(rows) - len(kept) >= _LEAVE_AT * len(rows):
             batch.keep(kept)
             rows = [rows[place] for place in kept]
             tokens = tokens[kept]
         batch.step(tokens)
-    return answers
 
 
 def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:

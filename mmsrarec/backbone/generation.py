@@ -6,7 +6,7 @@ transformers' own ``generate``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,6 +37,7 @@ def generate(
     rule: AnswerRule | None = None,
     batch_tokens: int,
     progress: str | None = None,
+    answered: Callable[[int, str], None] | None = None,
 ) -> list[str]:
     """See :meth:`mmsrarec.backbone.Backbone.generate`."""
     if max_new_tokens < 1:
@@ -52,22 +53,27 @@ def generate(
         torch.manual_seed(seed)
         for batch in batches:
             chosen = [encoded[index] for index in batch]
+
+            def over(place: int, ids: list[int], batch: list[int] = batch) -> None:
+                texts[batch[place]] = backbone.tokenizer.decode(ids, skip_special_tokens=True).strip()
+                advance(1)
+                if answered is not None:
+                    answered(batch[place], texts[batch[place]])
+
             if beginning is None:
                 settings = generation_settings(backbone, max_new_tokens, temperature)
-                new_ids = _generate_batch(backbone, chosen, settings, rule)
+                for place, ids in enumerate(_generate_batch(backbone, chosen, settings, rule)):
+                    over(place, ids)
             else:
-                new_ids = decode_batch(
+                decode_batch(
                     backbone,
                     chosen,
                     beginning,
                     max_new_tokens=max_new_tokens,
                     temperature=temperature,
                     rule=rule,
+                    over=over,
                 )
-            decoded = backbone.tokenizer.batch_decode(new_ids, skip_special_tokens=True)
-            for index, text in zip(batch, decoded, strict=True):
-                texts[index] = text.strip()
-            advance(len(batch))
     return texts
 
 

@@ -5,9 +5,10 @@ Stands between the summarizer and the backbone's generation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from mmsrarec.backbone import Backbone, Prompt
 from mmsrarec.backbone.packed_weights import packed_weights
@@ -16,15 +17,35 @@ from mmsrarec.summarize.constraint import KeywordRule
 from mmsrarec.summarize.keywords import ParsedAnswer, merge_keywords, parse_answer
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
 
-__all__ = ["AskBatch", "ItemAnswers", "asking", "items_of_a_batch", "longest_first"]
+__all__ = ["AnswersSoFar", "AskBatch", "ItemAnswers", "asking", "items_of_a_batch", "longest_first"]
 
 _FEWEST_ITEMS = 16
 _TOKENS_OF_A_PROMPT = (
     96  # with its answer; so the prompts of one kind of a batch of items are about one batch
 )
 
-AskBatch = Callable[[Sequence[ItemContent]], list["ItemAnswers"]]
-"""Asks about the items of one batch."""
+
+@dataclass(frozen=True)
+class AnswersSoFar:
+    """What was answered of a batch before it was interrupted, and who is told of each new answer.
+
+    Attributes
+    ----------
+    known
+        Answers as they were written, by the key of the item's content and the prompt, ``"text"`` or ``"image"``.
+    keep
+        Called with key, prompt and answer as soon as an answer is whole.
+    """
+
+    known: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    keep: Callable[[str, str, str], None] = lambda key, prompt, answer: None
+
+
+class AskBatch(Protocol):
+    """Asks about the items of one batch."""
+
+    def __call__(self, batch: Sequence[ItemContent], so_far: AnswersSoFar = ..., /) -> list[ItemAnswers]:
+        """Return the answers about each item, in order; what is known already is not asked again."""
 
 
 @dataclass(frozen=True)
@@ -103,19 +124,42 @@ def asking(
     """
     rule = KeywordRule(backbone.tokenizer, backbone.stop_ids, limit=limit)
 
-    def answer(prompts: Sequence[Prompt | None]) -> list[ParsedAnswer | None]:
-        asked = [prompt for prompt in prompts if prompt is not None]
-        written = iter(backbone.generate(asked, max_new_tokens=answer_tokens, rule=rule))
+    def answer(
+        kind: str, batch: Sequence[ItemContent], prompts: Sequence[Prompt | None], so_far: AnswersSoFar
+    ) -> list[ParsedAnswer | None]:
+        written = {
+            content.key: so_far.known[content.key, kind]
+            for content in batch
+            if (content.key, kind) in so_far.known
+        }
+        asked = {
+            content.key: prompt
+            for content, prompt in zip(batch, prompts, strict=True)
+            if prompt is not None and content.key not in written
+        }
+        keys = list(asked)
+
+        def keep(place: int, text: str) -> None:
+            written[keys[place]] = text
+            so_far.keep(keys[place], kind, text)
+
+        backbone.generate(list(asked.values()), max_new_tokens=answer_tokens, rule=rule, answered=keep)
         alive()
         return [
-            None if prompt is None else _read(backbone, next(written), answer_tokens, limit)
-            for prompt in prompts
+            None if prompt is None else _read(backbone, written[content.key], answer_tokens, limit)
+            for content, prompt in zip(batch, prompts, strict=True)
         ]
 
-    def ask(batch: Sequence[ItemContent]) -> list[ItemAnswers]:
-        text = answer([text_prompt(content, backbone.tokenizer, text_tokens) for content in batch])
-        image = answer([image_prompt(content) if backbone.has_images else None for content in batch])
-        return [ItemAnswers(*parts) for parts in zip(batch, image, text, strict=True)]
+    def ask(batch: Sequence[ItemContent], so_far: AnswersSoFar = AnswersSoFar(), /) -> list[ItemAnswers]:
+        text = [text_prompt(content, backbone.tokenizer, text_tokens) for content in batch]
+        image = [image_prompt(content) if backbone.has_images else None for content in batch]
+        answers = [
+            answer(kind, batch, prompts, so_far) for kind, prompts in (("text", text), ("image", image))
+        ]
+        return [
+            ItemAnswers(content, image=from_image, text=from_text)
+            for content, from_text, from_image in zip(batch, *answers, strict=True)
+        ]
 
     with backbone.adapter(adapter), packed_weights(backbone):
         yield ask

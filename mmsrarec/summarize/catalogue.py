@@ -1,4 +1,4 @@
-"""The keywords of a whole catalogue: claimed batch by batch, written as they come, by one process or by several.
+"""The keywords of a whole catalogue: claimed batch by batch, each answer kept as it comes, by one process or several.
 
 Stands between :class:`~mmsrarec.summarize.Summarizer`, which knows how to ask about a batch, and the keyword table.
 """
@@ -19,7 +19,7 @@ from mmsrarec.backbone.embedded.weights import quiet_loading
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, MmsrarecError
 from mmsrarec.progress import Ticker, logger, set_progress
-from mmsrarec.summarize.answers import AskBatch, longest_first
+from mmsrarec.summarize.answers import AnswersSoFar, AskBatch, longest_first
 from mmsrarec.summarize.claims import ClaimedBatches
 from mmsrarec.summarize.table import KeywordRow, KeywordTable
 
@@ -44,7 +44,9 @@ def fill_table(
     batch_items: int,
     progress: Ticker,
 ) -> None:
-    """Ask about the items that have no row, batch by batch, and write the rows of each batch at once.
+    """Ask about the items that have no row, batch by batch; answers are kept as they come, rows with their batch.
+
+    A batch that is taken up again after a kill is the same batch, and only what was not answered yet is asked.
 
     Parameters
     ----------
@@ -73,7 +75,10 @@ def fill_table(
     )
     try:
         for keys in batches:
-            table.put_many(to_rows(ask([ordered[key] for key in keys])), made_by=made_by)
+            so_far = AnswersSoFar(
+                table.get_answers(keys, made_by=made_by), partial(table.put_answer, made_by=made_by)
+            )
+            table.put_many(to_rows(ask([ordered[key] for key in keys], so_far)), made_by=made_by)
             progress.advance(len(keys))
     finally:
         table.give_back()

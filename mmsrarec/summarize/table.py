@@ -43,6 +43,16 @@ CREATE TABLE IF NOT EXISTS claims (
     PRIMARY KEY (item_key, made_by)
 ) WITHOUT ROWID
 """
+# Answers of items that have no row yet. Like claims: no part of what is saved.
+_CREATE_ANSWERS = """
+CREATE TABLE IF NOT EXISTS answers (
+    item_key TEXT NOT NULL,
+    made_by TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    PRIMARY KEY (item_key, made_by, prompt)
+) WITHOUT ROWID
+"""
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,7 @@ class KeywordTable:
             execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             execute("COMMIT")
         execute(_CREATE_CLAIMS)
+        execute(_CREATE_ANSWERS)
 
     @contextmanager
     def _naming_the_file(self) -> Iterator[None]:
@@ -197,9 +208,39 @@ class KeywordTable:
         ]
         with self._transaction():
             self._database.executemany("INSERT OR REPLACE INTO keywords VALUES (?, ?, ?, ?, ?, ?)", values)
-            self._database.executemany(
-                "DELETE FROM claims WHERE item_key = ? AND made_by = ?", [value[:2] for value in values]
+            for done in ("claims", "answers"):
+                self._database.executemany(
+                    f"DELETE FROM {done} WHERE item_key = ? AND made_by = ?", [value[:2] for value in values]
+                )
+
+    def put_answer(self, key: str, prompt: str, answer: str, *, made_by: str) -> None:
+        """Keep what the model answered about an item that has no row yet; gone when the row is there.
+
+        Parameters
+        ----------
+        key
+            Hash of the item's content.
+        prompt
+            Which of its prompts was answered.
+        answer
+            The answer as it was written.
+        made_by
+            Fingerprint of the summarizer.
+        """
+        with self._transaction():
+            self._database.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (key, made_by, prompt, answer)
             )
+
+    def get_answers(self, keys: Sequence[str], *, made_by: str) -> dict[tuple[str, str], str]:
+        """Return the answers kept of items without a row, by key and prompt."""
+        query = (
+            "SELECT item_key, prompt, answer FROM answers "
+            "JOIN (SELECT DISTINCT value FROM json_each(?)) ON item_key = value WHERE made_by = ?"
+        )
+        with self._naming_the_file():
+            found = self._database.execute(query, (json.dumps(list(keys)), made_by)).fetchall()
+        return {(key, prompt): answer for key, prompt, answer in found}
 
     def claim(self, keys: Sequence[str], *, made_by: str, count: int) -> tuple[list[str], list[str]]:
         """Take items on, so that no other process works on them until their rows are there or this table is closed.

@@ -253,31 +253,37 @@ SUMMARIZE = textwrap.dedent(
         backbone=Backbone.load(testing.tiny_llava(), device="cpu"), encoder=None, warm_start_items=0, grpo_steps=0
     )
     table = KeywordTable(sys.argv[2])
-    put = table.put_many
+    put, kept = table.put_answer, []
 
-    def told(rows, made_by):
-        put(rows, made_by=made_by)
-        print("batch", flush=True)
+    def told(key, prompt, answer, *, made_by):
+        put(key, prompt, answer, made_by=made_by)
+        kept.append(key)
+        if len(kept) == int(sys.argv[3]):
+            print("there", flush=True)
+            sys.stdin.read()
 
-    table.put_many = told
+    table.put_answer = told
     summarizer.summarize(contents, table)
     """
 )
 
 
-def test_a_killed_run_goes_on_with_the_next_item(
-    tiny_llava: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# 42 items are a batch: killed within the text prompts of the first, and within the image prompts of the second.
+@pytest.mark.parametrize(("answers", "rows"), [(20, 0), (2 * 42 + 25, 42)])
+def test_a_killed_run_goes_on_with_the_next_answer(
+    answers: int, rows: int, tiny_llava: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = [str(tmp_path / "shop"), str(tmp_path / "killed.sqlite")]
+    arguments = [str(tmp_path / "shop"), str(tmp_path / "killed.sqlite"), str(answers)]
     killed = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", SUMMARIZE, *arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
         assert killed.stdout is not None
-        assert killed.stdout.readline() == "batch\n"
+        assert killed.stdout.readline() == "there\n"
     finally:
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait()
@@ -292,10 +298,10 @@ def test_a_killed_run_goes_on_with_the_next_item(
         lambda self, prompts, **more: asked.append(len(prompts)) or generate(self, prompts, **more),
     )
     with KeywordTable(tmp_path / "killed.sqlite") as table:
-        done = len(table)
-        assert 0 < done < 60
+        assert len(table) == rows
         resumed = summarizer.summarize(contents, table)
-        assert sum(asked) == 2 * (60 - done)
+        assert sum(asked) == 2 * 60 - answers
+        assert table.get_answers([content.key for content in contents], made_by=summarizer.fingerprint) == {}
         table.save_parquet(tmp_path / "killed.parquet")
     undisturbed = KeywordTable(None)
     assert summarizer.summarize(contents, undisturbed) == resumed
