@@ -6,7 +6,8 @@ a batch of items each. Peak memory is of a process of its own for each side, abo
 
 ``MMSRAREC_DATA`` with movielens-posters in it gives the items, else a generated shop; ``MMSRAREC_BENCH_ITEMS`` is their
 number (default 84), ``MMSRAREC_BENCH_SUMMARIZER`` a saved summarizer of the embedded backbone (default: none, and a
-warm start of ``MMSRAREC_BENCH_WARM`` items, default 48, is made first).
+warm start of ``MMSRAREC_BENCH_WARM`` items, default 48, is made first), ``MMSRAREC_BENCH_PROJECTOR`` the aligned
+projector that it learned with.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmsrarec.backbone import Backbone, SentenceEncoder
+from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector
 from mmsrarec.data import Dataset, ItemContent, make_catalogue
 from mmsrarec.storage import read_json
 from mmsrarec.summarize import KeywordTable, Summarizer
@@ -58,7 +59,7 @@ def saved(shop: list[ItemContent], tmp_path_factory) -> Path:
         return Path(given)
     folder = tmp_path_factory.mktemp("summarizer")
     summarizer = Summarizer(
-        backbone=Backbone.load("embedded"),
+        backbone=load_backbone(),
         encoder=SentenceEncoder.load(),
         warm_start_items=int(os.environ.get("MMSRAREC_BENCH_WARM", 48)),
         grpo_steps=0,
@@ -69,12 +70,20 @@ def saved(shop: list[ItemContent], tmp_path_factory) -> Path:
     return folder / "saved"
 
 
+def load_backbone() -> Backbone:
+    backbone = Backbone.load("embedded")
+    projector = os.environ.get("MMSRAREC_BENCH_PROJECTOR")
+    if projector is not None:
+        load_projector(backbone, Path(projector))
+    return backbone
+
+
 def load_ours(saved: Path) -> Summarizer:
-    return Summarizer.load(saved, backbone=Backbone.load("embedded"), encoder=SentenceEncoder.load())
+    return Summarizer.load(saved, backbone=load_backbone(), encoder=SentenceEncoder.load())
 
 
 def load_peer(saved: Path) -> Backbone:
-    backbone = Backbone.load("embedded")
+    backbone = load_backbone()
     backbone.load_adapter("summarize", saved / read_json(saved / "settings.json")["steps"][-1])
     return backbone
 
