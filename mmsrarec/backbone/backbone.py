@@ -141,7 +141,8 @@ class Backbone(LoadedModel):
         rule
             Which tokens an answer may go on with; ``None`` leaves it to the model.
         batch_tokens
-            Budget of one batch in tokens, answers included; by default :attr:`batch_tokens`.
+            Budget of prompts that are read at once, in tokens; by default :attr:`batch_tokens`. Answers are written
+            together for up to twice as many tokens.
         progress
             What to call the work on the progress bar; ``None`` shows none.
         answered

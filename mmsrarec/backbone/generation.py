@@ -1,4 +1,4 @@
-"""Text out: length-sorted batches, the prompts' common beginning run once, answers that may have to keep a rule.
+"""Text out: length-sorted batches, what prompts begin with run once, answers that may have to keep a rule.
 
 Stands beside ``first_token``; the rooms ``summarize`` and ``tune`` call it. Models whose cache cannot be cut go through
 transformers' own ``generate``.
@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from mmsrarec.backbone.batching import advancing, length_sorted_batches
 from mmsrarec.backbone.constraint import AnswerRule, RuleProcessor
-from mmsrarec.backbone.decoding import decode_batch, run_beginning
+from mmsrarec.backbone.decoding import decode_batch, run_beginnings
 from mmsrarec.backbone.encoding import collate, encode
 from mmsrarec.backbone.prompt import Encoded, Prompt
 from mmsrarec.backbone.shared_prefix import why_not_shared
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mmsrarec.backbone.backbone import Backbone
 
 __all__ = ["generate"]
+
+# Writing keeps a cache, reading keeps activations as well: so many times the tokens fit into the same memory.
+_WRITTEN_TOGETHER = 2
 
 
 @torch.no_grad()
@@ -46,9 +49,10 @@ def generate(
         raise InputError(f"temperature must be 0 (greedy) or more, got {temperature}.")
     encoded = encode(backbone, prompts)
     texts = [""] * len(encoded)
-    batches = length_sorted_batches([len(one) + max_new_tokens for one in encoded], batch_tokens)
+    beginnings = run_beginnings(backbone, encoded) if why_not_shared(backbone) is None else None
+    lengths = [len(one) + max_new_tokens for one in encoded]
+    batches = length_sorted_batches(lengths, batch_tokens * (1 if beginnings is None else _WRITTEN_TOGETHER))
     devices = [backbone.device] if backbone.device.type == "cuda" else []
-    beginning = run_beginning(backbone, encoded) if why_not_shared(backbone) is None else None
     with torch.random.fork_rng(devices), advancing(progress, len(encoded)) as advance:
         torch.manual_seed(seed)
         for batch in batches:
@@ -60,7 +64,7 @@ def generate(
                 if answered is not None:
                     answered(batch[place], texts[batch[place]])
 
-            if beginning is None:
+            if beginnings is None:
                 settings = generation_settings(backbone, max_new_tokens, temperature)
                 for place, ids in enumerate(_generate_batch(backbone, chosen, settings, rule)):
                     over(place, ids)
@@ -68,7 +72,8 @@ def generate(
                 decode_batch(
                     backbone,
                     chosen,
-                    beginning,
+                    beginnings,
+                    batch_tokens=batch_tokens,
                     max_new_tokens=max_new_tokens,
                     temperature=temperature,
                     rule=rule,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mmsrarec.backbone import Backbone, Prompt
+from mmsrarec.backbone import Backbone
 from mmsrarec.backbone.packed_weights import packed_weights
 from mmsrarec.data import ItemContent
 from mmsrarec.summarize.constraint import KeywordRule
@@ -115,7 +115,7 @@ def asking(
     limit
         Most keywords of an answer.
     alive
-        Called when half of a batch is done, to show that the work goes on.
+        Called with each answer, to show that the work goes on.
 
     Yields
     ------
@@ -124,41 +124,30 @@ def asking(
     """
     rule = KeywordRule(backbone.tokenizer, backbone.stop_ids, limit=limit)
 
-    def answer(
-        kind: str, batch: Sequence[ItemContent], prompts: Sequence[Prompt | None], so_far: AnswersSoFar
-    ) -> list[ParsedAnswer | None]:
-        written = {
-            content.key: so_far.known[content.key, kind]
-            for content in batch
-            if (content.key, kind) in so_far.known
-        }
-        asked = {
-            content.key: prompt
-            for content, prompt in zip(batch, prompts, strict=True)
-            if prompt is not None and content.key not in written
-        }
-        keys = list(asked)
-
-        def keep(place: int, text: str) -> None:
-            written[keys[place]] = text
-            so_far.keep(keys[place], kind, text)
-
-        backbone.generate(list(asked.values()), max_new_tokens=answer_tokens, rule=rule, answered=keep)
-        alive()
-        return [
-            None if prompt is None else _read(backbone, written[content.key], answer_tokens, limit)
-            for content, prompt in zip(batch, prompts, strict=True)
-        ]
-
     def ask(batch: Sequence[ItemContent], so_far: AnswersSoFar = AnswersSoFar(), /) -> list[ItemAnswers]:
-        text = [text_prompt(content, backbone.tokenizer, text_tokens) for content in batch]
-        image = [image_prompt(content) if backbone.has_images else None for content in batch]
-        answers = [
-            answer(kind, batch, prompts, so_far) for kind, prompts in (("text", text), ("image", image))
-        ]
+        prompts = {
+            (content.key, kind): prompt
+            for content in batch
+            for kind, prompt in (
+                ("text", text_prompt(content, backbone.tokenizer, text_tokens)),
+                ("image", image_prompt(content) if backbone.has_images else None),
+            )
+            if prompt is not None
+        }
+        written = {place: so_far.known[place] for place in prompts if place in so_far.known}
+        places = [place for place in prompts if place not in written]
+
+        def keep(number: int, answer: str) -> None:
+            written[places[number]] = answer
+            so_far.keep(*places[number], answer)
+            alive()
+
+        asked = [prompts[place] for place in places]
+        backbone.generate(asked, max_new_tokens=answer_tokens, rule=rule, answered=keep)
+        read = {place: _read(backbone, answer, answer_tokens, limit) for place, answer in written.items()}
         return [
-            ItemAnswers(content, image=from_image, text=from_text)
-            for content, from_text, from_image in zip(batch, *answers, strict=True)
+            ItemAnswers(content, read.get((content.key, "image")), read.get((content.key, "text")))
+            for content in batch
         ]
 
     with backbone.adapter(adapter), packed_weights(backbone):

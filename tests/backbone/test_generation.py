@@ -35,12 +35,15 @@ def test_order_comes_back_whatever_the_budget(tiny_llama: Backbone) -> None:
 
 @pytest.mark.filterwarnings("ignore:backbone")
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_common_beginning_and_rows_that_leave_do_not_change_answers(
-    name: str, request: pytest.FixtureRequest
+def test_common_beginnings_reading_in_parts_and_rows_that_leave_do_not_change_answers(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = request.getfixturevalue(name)
     told = "Keywords for this text of an item that everybody knows: "
-    prompts = [Prompt((told, "lamp " * count, RED)) for count in (1, 9, 4, 2, 7, 3)]
+    prompts = [
+        Prompt((told, "lamp " * count, *picture)) for count in (1, 9, 4, 2, 7, 3) for picture in ((RED,), ())
+    ]
+    monkeypatch.setattr("mmsrarec.backbone.decoding._READ_ON_A_CPU", 60)
     together = backbone.generate(prompts, max_new_tokens=12)
     assert together == [backbone.generate([prompt], max_new_tokens=12)[0] for prompt in prompts]
     lengths = {len(backbone.tokenizer(text)["input_ids"]) for text in together}
