@@ -1,14 +1,15 @@
-"""The embedded backbone learns to answer with keywords in a handful of steps."""
+"""The embedded backbone learns to answer with keywords in a handful of steps, and names what it sees."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from trl import SFTConfig
 
 from mmsrarec.backbone import Backbone, SentenceEncoder
-from mmsrarec.data import ItemContent
+from mmsrarec.data import ItemContent, catalogue_facts, make_catalogue
 from mmsrarec.summarize import KeywordTable, Summarizer
 from mmsrarec.summarize.summarizer import ADAPTER
 from mmsrarec.summarize.targets import KeywordExtractor
@@ -55,3 +56,26 @@ def test_a_short_warm_start_makes_lists_of_keywords_likelier(
         assert all(0 < len(words) <= 8 for words in keywords)
     finally:
         embedded.remove_adapter(ADAPTER)
+
+
+def test_keywords_name_what_only_the_picture_shows(embedded: Backbone, tmp_path: Path) -> None:
+    catalogue, facts = make_catalogue(12, 4, 5, folder=tmp_path), catalogue_facts(12, 5)
+    contents = [catalogue.item_content(item) for item in range(12)]
+    shown = facts.select("colour", "pattern").rows()
+    assert not any(
+        word in content.text for content, words in zip(contents, shown, strict=True) for word in words
+    )
+    summarizer = Summarizer(backbone=embedded, encoder=None, warm_start_items=0, grpo_steps=0)
+
+    def recall(pictures: list[ItemContent]) -> float:
+        asked = [
+            replace(content, picture=other.picture) for content, other in zip(contents, pictures, strict=True)
+        ]
+        keywords = summarizer.summarize(asked, KeywordTable(None))
+        return float(
+            np.mean([word in found for words, found in zip(shown, keywords, strict=True) for word in words])
+        )
+
+    right, shuffled = recall(contents), recall(contents[5:] + contents[:5])
+    assert right > 0.6
+    assert right > shuffled + 0.4
