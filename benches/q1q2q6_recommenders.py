@@ -26,14 +26,11 @@ from mmsrarec.rank import BlendRanker, Signals, UserSignals, choose_candidates
 from mmsrarec.recommender.blending import fit_blend
 from mmsrarec.recommender.engine import Engine
 from mmsrarec.retrieve import (
-    CoInteraction,
     ContextBuilder,
     ItemKNN,
     ItemView,
-    KeywordSearch,
     SequenceModel,
     SimilarUsers,
-    Transitions,
 )
 from mmsrarec.storage import atomic_path
 from mmsrarec.summarize.targets import KeywordExtractor
@@ -125,17 +122,7 @@ def build_engine(split: Split, model: SequenceModel) -> Engine:
     keywords = [extractor.text_keywords(content) for content in contents]
     similar_users = SimilarUsers().fit(model, taken)
     view = ItemView(contents, keywords, lambda text, tokens: " ".join(text.split()[:tokens]))
-    paths = CoInteraction.from_arrays(taken.indptr, taken.items, n_items)
-    signals = Signals(
-        model,
-        similar_users,
-        ItemKNN().fit(taken, n_items),
-        Transitions().fit(taken, n_items),
-        paths,
-        KeywordSearch(keywords),
-        keywords,
-        np.bincount(taken.items, minlength=n_items),
-    )
+    signals = Signals.fit(model, similar_users, taken, keywords)
     builder = ContextBuilder(view, similar_users, count_tokens=lambda text: len(text.split()))
     return Engine(builder, signals, None, BlendRanker(), BUDGET)
 

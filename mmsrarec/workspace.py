@@ -22,12 +22,15 @@ from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger
 from mmsrarec.storage import MANIFEST, read_artefact, read_json, replace_folder, seal_artefact, write_json
 
-__all__ = ["CHECKPOINT", "Workspace"]
+__all__ = ["CHECKPOINT", "KEYWORDS", "Workspace"]
 
 Artefact = TypeVar("Artefact")
 
 CHECKPOINT = "checkpoint"
 """Folder inside an unfinished stage for what only a resumed run needs; removed when the stage is done."""
+
+KEYWORDS = "keywords.sqlite"
+"""The keyword table beside the stages; it outlives them, since a catalogue that grew costs only its new items."""
 
 _MADE_FROM = "made_from.json"
 _LOCK = ".lock"

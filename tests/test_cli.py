@@ -34,6 +34,8 @@ COMMANDS = [
     "recommend",
     "explain",
     "search",
+    "add-items",
+    "update",
     "evaluate",
     "ablate",
     "report",
@@ -115,6 +117,9 @@ BAD_INPUT = {
     "no folder": (["fit", "--workdir", "w", "--data", "gone"], "--data must be a folder, got gone"),
     "empty folder": (["fit", "--workdir", "w", "--data", "."], "holds no interactions.csv"),
     "no file": (["fit", "--workdir", "w", "--interactions", "i.csv"], "got i.csv, which does not exist"),
+    "no new items": (["add-items", "model", "gone.csv"], "ITEMS must be a file, got gone.csv"),
+    "no new events": (["update", "model", "gone.csv"], "INTERACTIONS must be a file, got gone.csv"),
+    "no column": (["update", "model", "gone.csv", "--column", "uid"], "--column must be STANDARD=THEIRS"),
     "no workdir": (["report", "m", "--workdir", "gone"], "--workdir must be the folder of a fit, got gone"),
 }
 
@@ -406,6 +411,33 @@ def test_filters_of_recommend(fitted, capsys):
     assert [record["item_id"] for record in json.loads(capsys.readouterr().out)] == ["i3"]
     assert run([*words, "--allow", "i1", "--include-seen"]) == 0
     assert [record["item_id"] for record in json.loads(capsys.readouterr().out)] == ["i1"]
+
+
+def test_new_items_and_new_events_go_into_a_saved_model(fitted, capsys, tmp_path):
+    (tmp_path / "items.csv").write_text(
+        "asin,title,description,categories\nn1,Enamel mug,Holds tea.,Kitchen\n,,,\nn2,Walking boots,For hills.,Shoes\n"
+    )
+    (tmp_path / "events.csv").write_text(
+        "user_id,item_id,timestamp\nu1,n1,1750000000\nnew,n2,5\nnew,i3,6\nu2,n9,7\n"
+    )
+    model, out = fitted.model, str(tmp_path / "model")
+    assert (
+        run(["add-items", model, str(tmp_path / "items.csv"), "--column", "item_id=asin", "--out", out]) == 0
+    )
+    said = capsys.readouterr().err
+    assert f"2 new items, 26 in all; saved in {out}" in said
+    assert run(["update", out, str(tmp_path / "events.csv")]) == 0
+    said = capsys.readouterr().err
+    assert f"3 new events, 1 new users; saved in {out}" in said
+    assert "unknown item" in said
+    assert run(["recommend", out, "--user", "u1", "--user", "new", "-k", "26", "-f", "json"]) == 0
+    found = [(row["user_id"], row["item_id"]) for row in json.loads(capsys.readouterr().out)]
+    assert ("u1", "n2") in found
+    assert ("u1", "n1") not in found
+    assert ("new", "n1") in found
+    assert ("new", "n2") not in found
+    assert run(["update", out, str(tmp_path / "events.csv"), "--strict"]) == 2
+    assert "strict=True allows none" in capsys.readouterr().err
 
 
 def test_predict_pairs_and_single_items_agree(fitted, capsys, tmp_path):

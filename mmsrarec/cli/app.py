@@ -19,6 +19,7 @@ from mmsrarec.cli.ablating import ablate
 from mmsrarec.cli.asking import explain, predict, recommend, search
 from mmsrarec.cli.demonstration import demo
 from mmsrarec.cli.fitting import fit
+from mmsrarec.cli.growing import add_items, update
 from mmsrarec.cli.information import info
 from mmsrarec.cli.judging import evaluate, report
 from mmsrarec.cli.options import Verbose
@@ -83,7 +84,8 @@ def _root(
 
 
 def _command(function: Any, example: str, help_text: str) -> None:
-    app.command(help=help_text, epilog=f"Example: {example}")(function)
+    name = function.__name__.replace("_", "-")
+    app.command(name, help=help_text, epilog=f"Example: {example}")(function)
 
 
 _command(
@@ -115,6 +117,16 @@ _command(
     search,
     'mmsrarec search runs/shop/model "cosy autumn knitwear" -k 20',
     "Find items by words.",
+)
+_command(
+    add_items,
+    "mmsrarec add-items runs/shop/model new-items.csv --workdir runs/shop",
+    "Take new items into a model without a fit: summarized, and recommendable at once.",
+)
+_command(
+    update,
+    "mmsrarec update runs/shop/model new-interactions.csv",
+    "Take new events and new users into a model without a fit.",
 )
 _command(
     evaluate,

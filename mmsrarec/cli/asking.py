@@ -39,7 +39,13 @@ Blocked = Annotated[
 ]
 
 
-def load_model(model: Path, backbone: str | None, images: Path | None, device: str | None) -> Recommender:
+def load_model(
+    model: Path,
+    backbone: str | None,
+    images: Path | None,
+    device: str | None,
+    encoder: str | None = None,
+) -> Recommender:
     """Read a saved model, showing that it takes a moment."""
     from mmsrarec.storage import read_artefact
 
@@ -48,7 +54,7 @@ def load_model(model: Path, backbone: str | None, images: Path | None, device: s
     with console.status("loading the model"):
         from mmsrarec.recommender import Recommender
 
-        return Recommender.load(model, backbone=backbone, images=images, device=device)
+        return Recommender.load(model, backbone=backbone, encoder=encoder, images=images, device=device)
 
 
 def recommend(

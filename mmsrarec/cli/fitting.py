@@ -10,7 +10,7 @@ import typer
 
 from mmsrarec.cli.data_files import read_data
 from mmsrarec.cli.held_out import save_held_out
-from mmsrarec.cli.options import Device, Preset, Seed, Split, Strict, Verbose
+from mmsrarec.cli.options import Columns, Device, Preset, Seed, Split, Strict, Verbose
 from mmsrarec.cli.output import print_table, say
 from mmsrarec.errors import InputError
 
@@ -39,10 +39,7 @@ def fit(
         typer.Option(help="Table of item_id, title, description, categories, image.", show_default=False),
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the pictures.", show_default=False)] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(help="STANDARD=THEIRS, for example item_id=asin; again for more.", show_default=False),
-    ] = None,
+    column: Columns = None,
     strict: Strict = False,
     out: Annotated[
         Path | None,

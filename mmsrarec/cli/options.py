@@ -13,6 +13,7 @@ from mmsrarec.progress import logger
 
 __all__ = [
     "Backbone",
+    "Columns",
     "Device",
     "Format",
     "HistoryItems",
@@ -89,6 +90,12 @@ Backbone = Annotated[
 ]
 Images = Annotated[
     Path | None, typer.Option(help="Folder of the pictures, if not where it was.", show_default=False)
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", help="STANDARD=THEIRS, for example item_id=asin; again for more.", show_default=False
+    ),
 ]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, …; a GPU if there is one by default.", show_default=False)

@@ -22,7 +22,11 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 
 def build_catalogue(
-    table: Table, images: ImageFolder | None, known_ids: pl.Series | None = None
+    table: Table,
+    images: ImageFolder | None,
+    known_ids: pl.Series | None = None,
+    *,
+    replace_known: bool = False,
 ) -> tuple[pl.Series, pl.DataFrame]:
     """Read the items of a raw table.
 
@@ -34,6 +38,8 @@ def build_catalogue(
         Where their pictures lie. Without it the names are kept and nothing is checked.
     known_ids
         Items that exist already: rows that repeat one of them are duplicates.
+    replace_known
+        Rows that repeat one of them are kept, too.
 
     Returns
     -------
@@ -45,7 +51,7 @@ def build_catalogue(
     like = known_ids.dtype if known_ids is not None and len(known_ids) else None
     ids, problems = read_ids(table.columns["item_id"], "item_id", is_text=table.is_text, like=like)
     repeated = ~ids.is_first_distinct()
-    if known_ids is not None and like is not None:
+    if known_ids is not None and like is not None and not replace_known:
         repeated = repeated | ids.is_in(known_ids.cast(ids.dtype, strict=False).implode()).fill_null(False)
     problems = add_reason(problems, repeated, "duplicate item_id")
     reject_by_reason(table, problems)

@@ -247,7 +247,8 @@ class Dataset(IdLookups):
         Parameters
         ----------
         items
-            Frame of new items, as in :meth:`from_frames`. Ids that are there already are bad rows.
+            New items, as in :meth:`from_frames`, or the path of a CSV, TSV or Parquet file of them. Ids that are
+            there already are bad rows.
         images
             Their folder, if this dataset has none yet. It must be the same one otherwise.
         columns, strict
@@ -273,8 +274,8 @@ class Dataset(IdLookups):
         Parameters
         ----------
         interactions
-            Frame of events, as in :meth:`from_frames`. Events that are there already, with this or another
-            time, are bad rows.
+            Events, as in :meth:`from_frames`, or the path of a CSV, TSV or Parquet file of them. Events that are
+            there already, with this or another time, are bad rows.
         columns, strict
             As in :meth:`from_frames`.
 

@@ -104,6 +104,10 @@ class ImageFolder:
             known = self._pictures[name] = Picture(self, name)
         return known
 
+    def forget(self, name: str) -> None:
+        """Read the file of this name anew when it is asked for next; pictures given out before stay what they were."""
+        self._pictures.pop(name, None)
+
     def problem(self, name: str) -> str | None:
         """Say why a picture cannot be used, from its path and header, without decoding it.
 

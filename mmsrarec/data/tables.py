@@ -80,6 +80,21 @@ class Table:
         return BadRows(tuple(self.reasons))
 
     @classmethod
+    def read(cls, source: Any, name: str, columns: Mapping[str, str] | None) -> Table:
+        """Take the needed columns out of a frame, or out of the Parquet, CSV or TSV file at a path.
+
+        Raises
+        ------
+        InputError
+            As the readers of one kind.
+        """
+        if not isinstance(source, str | os.PathLike):
+            return cls.from_frame(source, name, columns)
+        if Path(source).suffix == ".parquet":
+            return cls.from_parquet(source, name, columns)
+        return cls.from_csv(source, name, columns)
+
+    @classmethod
     def from_frame(cls, frame: Any, name: str, columns: Mapping[str, str] | None) -> Table:
         """Take the needed columns out of any frame that narwhals accepts.
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mmsrarec.data import Histories
 from mmsrarec.errors import InputError
 from mmsrarec.evaluate.cases import EvaluationCases
 from mmsrarec.evaluate.evaluation import Scorer, evaluate
@@ -90,10 +89,8 @@ def evaluate_recommender(
     }
     if recommender.engine_.ranker is None:
         del scorers[PROBABILITY]
-    known = parts.users
-    training = Histories.from_lists([known.histories[int(user)] for user in np.flatnonzero(known.training)])
     protocols = ["uniform", "popularity", *(["full"] if full_catalogue else [])]
-    return evaluate(scorers, cases, training=training, protocols=protocols, seed=seed)
+    return evaluate(scorers, cases, training=parts.users.training_histories(), protocols=protocols, seed=seed)
 
 
 def _own_entries(recommender: Recommender, test: Dataset, cases: EvaluationCases) -> dict[bytes, int]:

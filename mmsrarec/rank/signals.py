@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from mmsrarec.data import Histories
 from mmsrarec.errors import InputError
 from mmsrarec.retrieve import (
     CoInteraction,
@@ -166,9 +167,9 @@ def choose_candidates(signals: UserSignals, allowed: np.ndarray, budget: int) ->
 
 
 class Signals:
-    """Scores the catalogue for users, by everything but the language model.
+    """Scores the catalogue for users, by everything but the language model. Made by :meth:`fit`.
 
-    Parameters
+    Attributes
     ----------
     sequence_model, similar_users, item_knn, transitions, paths
         Fitted on training users; similar users are asked for more of them than the prompt shows.
@@ -177,7 +178,7 @@ class Signals:
     keywords
         Keywords of every item, by dense id.
     popularity
-        int (n_items,), events of each item in training.
+        int64 (n_items,), events of each item in training.
     """
 
     def __init__(
@@ -198,7 +199,43 @@ class Signals:
         self.paths = paths
         self.search = search
         self.keywords = keywords
-        self.popularity = np.log1p(np.asarray(popularity, np.float64))
+        self.popularity = popularity
+
+    @classmethod
+    def fit(
+        cls,
+        sequence_model: SequenceModel,
+        similar_users: SimilarUsers,
+        taken: Histories,
+        keywords: Sequence[tuple[str, ...]],
+    ) -> Signals:
+        """Count what there is to count; nothing here is learned, so nothing of it needs to be stored.
+
+        Parameters
+        ----------
+        sequence_model, similar_users
+            Fitted.
+        taken
+            What each training user took, by knowledge-base id.
+        keywords
+            Keywords of every item, by dense id.
+
+        Returns
+        -------
+        Signals
+            Over as many items as there are `keywords`.
+        """
+        n_items = len(keywords)
+        return cls(
+            sequence_model,
+            similar_users,
+            ItemKNN().fit(taken, n_items),
+            Transitions().fit(taken, n_items),
+            CoInteraction.from_arrays(taken.indptr, taken.items, n_items),
+            KeywordSearch(keywords),
+            keywords,
+            np.bincount(taken.items, minlength=n_items),
+        )
 
     @property
     def n_items(self) -> int:
@@ -271,7 +308,7 @@ class Signals:
             "sequence": sequence[items],
             "sequence_margin": sequence[items] - sequence.max(initial=-np.inf),
             "sequence_rank": np.log1p(rank),
-            "popularity": self.popularity[items],
+            "popularity": np.log1p(self.popularity[items]),
             "history_length": np.full(len(items), np.log1p(len(history))),
         }
         for name in ("keywords", "neighbours", "shared_paths"):

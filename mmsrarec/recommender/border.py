@@ -1,4 +1,4 @@
-"""The border between the public calls and the engine: ids and lists in, dense histories, candidates and masks on."""
+"""The border between the public calls and the engine: ids and lists in, dense ids on; dense ids back, frames out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ import polars as pl
 from mmsrarec.data import Dataset
 from mmsrarec.errors import InputError
 from mmsrarec.recommender.components import Components
-from mmsrarec.recommender.parameters import as_list
+from mmsrarec.recommender.engine import Ranked
+from mmsrarec.recommender.parameters import as_list, to_kind
+from mmsrarec.retrieve import ItemView
 
-__all__ = ["Asked", "allowed_items", "read_candidates", "read_people"]
+__all__ = [
+    "Asked",
+    "allowed_items",
+    "found_frame",
+    "read_candidates",
+    "read_people",
+    "recommendation_frame",
+]
 
 
 @dataclass(frozen=True)
@@ -111,3 +120,35 @@ def allowed_items(
             mask[history] = False
         masks.append(mask)
     return masks
+
+
+def recommendation_frame(catalogue: Dataset, names: pl.Series, ranked: Sequence[Ranked], k: int) -> Any:
+    """Return the best `k` of each person as the frame that :meth:`Recommender.recommend` describes."""
+    counts = [min(k, len(found.items)) for found in ranked]
+    rows = np.repeat(np.arange(len(ranked)), counts)
+    items = np.concatenate([np.empty(0, np.int64), *(found.items[:k] for found in ranked)])
+    scores = np.concatenate([np.empty(0), *(found.scores[:k] for found in ranked)])
+    frame = pl.DataFrame(
+        {
+            "user_id": names[rows.tolist()],
+            "item_id": catalogue.item_ids[items.tolist()],
+            "rank": np.array([place for count in counts for place in range(1, count + 1)], np.int32),
+            "score": scores.astype(np.float32),
+        }
+    )
+    return to_kind(frame, catalogue.frame_kind)
+
+
+def found_frame(catalogue: Dataset, view: ItemView, found: np.ndarray, scores: np.ndarray) -> Any:
+    """Return what a search found as the frame that :meth:`Recommender.search` describes."""
+    keywords = [", ".join(view.keywords(int(item))) for item in found]
+    frame = pl.DataFrame(
+        {
+            "item_id": catalogue.item_ids[found.tolist()],
+            "title": pl.Series([view.contents[item].title for item in found], dtype=pl.String),
+            "keywords": pl.Series(keywords, dtype=pl.String),
+            "rank": np.arange(1, len(found) + 1, dtype=np.int32),
+            "score": scores.astype(np.float32),
+        }
+    )
+    return to_kind(frame, catalogue.frame_kind)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,18 +12,8 @@ from mmsrarec.data import Dataset, Histories, ItemContent
 from mmsrarec.rank import BlendRanker, MLLMRanker, Signals
 from mmsrarec.recommender.engine import Engine
 from mmsrarec.recommender.known_users import KnownUsers
-from mmsrarec.retrieve import (
-    CoInteraction,
-    ContextBuilder,
-    ItemKNN,
-    ItemView,
-    KeywordSearch,
-    PathFinder,
-    SequenceModel,
-    SimilarUsers,
-    Transitions,
-    item_text,
-)
+from mmsrarec.retrieve import ContextBuilder, ItemView, PathFinder, SequenceModel, SimilarUsers, item_text
+from mmsrarec.summarize import Summarizer
 
 __all__ = ["RANK_ADAPTER", "Components", "Retrieval", "join"]
 
@@ -30,7 +21,7 @@ RANK_ADAPTER = "rank"
 """Name of the adapter that supervised fine-tuning makes."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Retrieval:
     """What a prompt is written from: everything before the language model is tuned.
 
@@ -38,19 +29,15 @@ class Retrieval:
     ----------
     contents, keywords
         One entry an item, by dense id.
-    sequence_model, similar_users
-        Fitted on training users.
-    paths
-        Co-interaction of training users.
+    signals
+        Sequence model, similar users and what is counted, over training users.
     builder
         Builds contexts from histories.
     """
 
     contents: list[ItemContent]
     keywords: list[tuple[str, ...]]
-    sequence_model: SequenceModel
-    similar_users: SimilarUsers
-    paths: CoInteraction
+    signals: Signals
     builder: ContextBuilder
 
     @classmethod
@@ -67,9 +54,12 @@ class Retrieval:
         neighbours: int,
         without: frozenset[str] = frozenset(),
     ) -> Retrieval:
-        """Join the parts with what training users took, and with the tokenizer that counts and cuts the texts."""
+        """Join the parts with what training users took, and with the tokenizer that counts and cuts the texts.
+
+        A fit, a load and every update go through here, so that a model that has grown is one that was made at once.
+        """
         tokenizer = backbone.tokenizer
-        paths = CoInteraction.from_arrays(taken.indptr, taken.items, len(contents))
+        signals = Signals.fit(sequence_model, similar_users, taken, keywords)
         texts = None
         if "keywords" in without:
             texts = [
@@ -89,9 +79,9 @@ class Retrieval:
             history=history,
             neighbours=0 if "similar_users" in without else neighbours,
             count_tokens=lambda text: count_tokens(text, tokenizer),
-            paths=None if "paths" in without else PathFinder(paths),
+            paths=None if "paths" in without else PathFinder(signals.paths),
         )
-        return cls(contents, keywords, sequence_model, similar_users, paths, builder)
+        return cls(contents, keywords, signals, builder)
 
     @property
     def view(self) -> ItemView:
@@ -105,56 +95,88 @@ class Components:
 
     Attributes
     ----------
-    catalogue
-        The items; its interactions are not used after the fit.
     users
-        Known users and their histories.
-    popularity
-        int64 (n_items,), events of each item in training.
+        The items, and the known users with what they took.
+    content_keys
+        Hash of the content that each item's keywords were made from, by dense id.
     backbone
         With the adapter :data:`RANK_ADAPTER` if one was tuned.
     aligned, tuned
         Whether the projector was aligned on the catalogue, and whether the adapter was tuned.
+    summarizer
+        Writes the keywords of new items. After a load it has no encoder yet.
+    encoder_fingerprint
+        Of the sentence encoder of the fit.
     retrieval
-        Keywords, sequence model and similar users.
+        Keywords, sequence model, similar users, and what is counted.
     blend
         The last step of the ranking.
     without
         Names of the parts that were left out, see :data:`mmsrarec.recommender.ablation.PARTS`.
     """
 
-    catalogue: Dataset
     users: KnownUsers
-    popularity: np.ndarray
+    content_keys: list[str]
     backbone: Backbone
     aligned: bool
     tuned: bool
+    summarizer: Summarizer
+    encoder_fingerprint: str
     retrieval: Retrieval
     blend: BlendRanker
     without: frozenset[str] = field(default_factory=frozenset)
 
+    @cached_property
+    def catalogue(self) -> Dataset:
+        """The items alone, without what anybody took."""
+        data = self.users.data
+        return replace(data, interactions=data.interactions.clear(), user_ids=data.user_ids.clear())
+
+    @property
+    def popularity(self) -> np.ndarray:
+        """int64 (n_items,), events of each item in training."""
+        return self.retrieval.signals.popularity
+
+    def regrown(
+        self,
+        users: KnownUsers,
+        *,
+        sequence_model: SequenceModel,
+        similar_users: SimilarUsers,
+        contents: list[ItemContent] | None = None,
+        content_keys: list[str] | None = None,
+        keywords: list[tuple[str, ...]] | None = None,
+    ) -> Components:
+        """Return new parts from other events or items; these stay as they are."""
+        old = self.retrieval
+        retrieval = Retrieval.assemble(
+            self.backbone,
+            old.contents if contents is None else contents,
+            old.keywords if keywords is None else keywords,
+            sequence_model,
+            similar_users,
+            users.training_histories(),
+            history=old.builder.history,
+            neighbours=old.builder.neighbours,
+            without=self.without,
+        )
+        return replace(
+            self,
+            users=users,
+            content_keys=self.content_keys if content_keys is None else content_keys,
+            retrieval=retrieval,
+        )
+
 
 def join(parts: Components, *, candidates: int) -> Engine:
     """Join fitted parts into what scores."""
-    retrieval = parts.retrieval
-    taken, n_items = parts.users.training_histories(), len(retrieval.contents)
-    signals = Signals(
-        retrieval.sequence_model,
-        retrieval.similar_users,
-        ItemKNN().fit(taken, n_items),
-        Transitions().fit(taken, n_items),
-        retrieval.paths,
-        KeywordSearch(retrieval.keywords),
-        retrieval.keywords,
-        parts.popularity,
-    )
     adapter = RANK_ADAPTER if parts.tuned else None
     return Engine(
-        builder=retrieval.builder,
-        signals=signals,
+        builder=parts.retrieval.builder,
+        signals=parts.retrieval.signals,
         ranker=None
         if "mllm" in parts.without
-        else MLLMRanker(parts.backbone, retrieval.view, adapter=adapter),
+        else MLLMRanker(parts.backbone, parts.retrieval.view, adapter=adapter),
         blend=parts.blend,
         budget=candidates,
     )

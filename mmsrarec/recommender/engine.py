@@ -95,9 +95,15 @@ class Engine:
             raise InputError(
                 "the language model was left out (without=['mllm']), so there is no p(yes); use recommend."
             )
-        contexts = self.builder.build(histories, exclude_users=exclude_users)
-        evidence = self.builder.evidence(histories, candidates, exclude_users=exclude_users)
-        return self.ranker.probability(contexts, candidates, evidence, progress=progress)
+        excluded = np.full(len(histories), -1) if exclude_users is None else exclude_users
+        # Entries of one person stand together so that the prompt's beginning is run once for all of them.
+        order = sorted(range(len(histories)), key=lambda row: (histories[row].tobytes(), excluded[row]))
+        people, items = [histories[row] for row in order], [candidates[row] for row in order]
+        contexts = self.builder.build(people, exclude_users=excluded[order])
+        evidence = self.builder.evidence(people, items, exclude_users=excluded[order])
+        found = self.ranker.probability(contexts, items, evidence, progress=progress)
+        by_row = dict(zip(order, found, strict=True))
+        return [by_row[row] for row in range(len(order))]
 
     def rank(
         self,

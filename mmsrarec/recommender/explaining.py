@@ -6,53 +6,54 @@ from typing import Any
 
 import numpy as np
 
-from mmsrarec.data import Dataset
+from mmsrarec.errors import InputError
 from mmsrarec.explain import Explanation, KeywordItem, Neighbour, SharedItem, mark_matches
-from mmsrarec.rank import FEATURES, BlendRanker
-from mmsrarec.recommender.engine import Ranked
-from mmsrarec.retrieve import CoInteraction, ItemView
+from mmsrarec.rank import FEATURES
+from mmsrarec.recommender.border import Asked
+from mmsrarec.recommender.components import Components
+from mmsrarec.recommender.engine import Engine, Ranked
+from mmsrarec.retrieve import CoInteraction
 
-__all__ = ["explain_candidate"]
+__all__ = ["explain"]
 
 
-def explain_candidate(
-    ranked: Ranked,
-    place: int,
-    *,
-    user_id: Any,
-    rank: int | None,
-    whole_history: np.ndarray,
-    exclude_user: int,
-    catalogue: Dataset,
-    view: ItemView,
-    paths: CoInteraction,
-    blend: BlendRanker,
-    popularity: np.ndarray,
+def explain(
+    parts: Components, engine: Engine, asked: Asked, ranked: Ranked, *, user_id: Any, item: int | None
 ) -> Explanation:
-    """Return why the candidate at `place` of `ranked` got its score.
+    """Return why an item got its score.
 
     Parameters
     ----------
+    parts, engine
+        Of the fitted recommender.
+    asked
+        One person.
     ranked
-        Ranked candidates of the user.
-    place
-        Position of the explained one in them.
+        The person's recommendations.
     user_id
         External id, or ``None`` for a person known by a history alone.
-    rank
-        Its place among the user's recommendations, from 1; ``None`` if it is not among them.
-    whole_history
-        Dense item ids of the person, also those that the prompt left out.
-    exclude_user
-        The person's id in the knowledge base, −1 for none.
-    catalogue, view, popularity
-        Ids, words and training events of the items.
-    paths
-        Co-interaction of training users.
-    blend
-        The fitted blend, for the contributions of its features.
+    item
+        Dense id of the item; ``None`` explains the first recommendation.
+
+    Raises
+    ------
+    InputError
+        If no item is named and none is recommended.
     """
-    item_ids = catalogue.item_ids
+    places = np.arange(len(ranked.items)) if item is None else np.flatnonzero(ranked.items == item)
+    if len(places):
+        place = int(places[0])
+        return _explain_place(parts, asked, ranked, place, user_id=user_id, rank=place + 1)
+    if item is None:
+        raise InputError("nothing is left to recommend to this user; name an item to explain.")
+    [alone] = engine.rank(asked.histories, [np.array([item])], exclude_users=asked.exclude_users)
+    return _explain_place(parts, asked, alone, 0, user_id=user_id, rank=None)
+
+
+def _explain_place(
+    parts: Components, asked: Asked, ranked: Ranked, place: int, *, user_id: Any, rank: int | None
+) -> Explanation:
+    item_ids, view = parts.catalogue.item_ids, parts.retrieval.view
 
     def show(item: int) -> KeywordItem:
         return KeywordItem(
@@ -68,9 +69,11 @@ def explain_candidate(
         [show(shown) for shown in ranked.context.history],
         [Neighbour(next_item.similarity, show(next_item.item)) for next_item in ranked.context.neighbours],
     )
-    bridge_users, shared_items = _connections(paths, whole_history, item, exclude_user)
+    bridge_users, shared_items = _connections(
+        parts.retrieval.signals.paths, asked.histories[0], item, int(asked.exclude_users[0])
+    )
     p = float(ranked.probabilities[place])
-    contributions = blend.contributions(ranked.features[place : place + 1])[0]
+    contributions = parts.blend.contributions(ranked.features[place : place + 1])[0]
     return Explanation(
         user_id=user_id,
         history=history,
@@ -81,7 +84,7 @@ def explain_candidate(
         rank=rank,
         features=_by_signal(contributions),
         matches=matches,
-        notes=tuple(_notes(ranked, item, popularity)),
+        notes=tuple(_notes(ranked, item, parts.popularity)),
         bridge_users=bridge_users,
         shared_items=tuple(SharedItem(users, show(shared)) for users, shared in shared_items),
     )

@@ -6,11 +6,8 @@ alignment → summarizer → keywords → sequence_model → similar_users → r
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -20,40 +17,20 @@ from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector, save_pr
 from mmsrarec.backbone.identity import config_text
 from mmsrarec.data import Dataset, Histories, ItemContent
 from mmsrarec.errors import InputError
-from mmsrarec.progress import track
 from mmsrarec.rank import FEATURES, BlendRanker
 from mmsrarec.recommender.blending import MOST_BLEND_USERS, fit_blend
 from mmsrarec.recommender.components import RANK_ADAPTER, Components, Retrieval, join
+from mmsrarec.recommender.contents import content_keys, read_contents
 from mmsrarec.recommender.known_users import KnownUsers
-from mmsrarec.recommender.presets import Preset
+from mmsrarec.recommender.settings import FitSettings
 from mmsrarec.retrieve import SequenceModel, SimilarUsers
 from mmsrarec.storage import atomic_path, fingerprint
 from mmsrarec.summarize import KeywordTable, Summarizer
 from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora
 from mmsrarec.tune import DEFAULT_MIXTURE, ranking_validation, sample_examples, template_fingerprint
-from mmsrarec.workspace import CHECKPOINT, Workspace
+from mmsrarec.workspace import CHECKPOINT, KEYWORDS, Workspace
 
-__all__ = ["Fit", "FitSettings"]
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """What the stages need to know besides the data; see :class:`mmsrarec.Recommender` for each."""
-
-    preset: Preset
-    align: bool
-    history: int
-    similar_users: int
-    max_keywords: int
-    reward_weights: tuple[float, float, float]
-    reconstruction: Literal["perplexity", "nll", "clipped"]
-    sequence_model: Literal["sasrec", "gru4rec"]
-    grpo: Any
-    sft: Any
-    lora: Any
-    without: frozenset[str]
-    workers: int
-    seed: int
+__all__ = ["Fit"]
 
 
 class Fit:
@@ -82,25 +59,19 @@ class Fit:
         self.settings = settings
         self.backbone = backbone
         self.encoder = encoder
-        train = _with_readable_pictures(train)
+        train, self.contents = read_contents(train, range(train.n_items))
         self.train = train
         self.histories = train.histories()
         self.users = KnownUsers.from_datasets(train, validation)
         self.validation_users = self.users.find(validation.user_ids.to_list())
-        self.validation_histories = Histories.from_lists(
-            [self.users.histories[user] for user in self.validation_users]
-        )
-        self.contents = [
-            train.item_content(item)
-            for item in track(range(train.n_items), "reading items", total=train.n_items)
-        ]
+        self.validation_histories = self.users.histories.select(self.validation_users)
 
     def run(self, workspace: Workspace) -> Components:
         """Run or skip every stage and return the fitted parts."""
         self._logs = workspace.folder / "logs"
         settings, preset = self.settings, self.settings.preset
         # The version stands for the stages' own defaults: another version makes everything again.
-        keys = [content.key for content in track(self.contents, "hashing items")]
+        keys = content_keys(self.contents)
         catalogue_print = fingerprint(__version__, keys)
         data_print = fingerprint(catalogue_print, _prints(self.histories), _prints(self.validation_histories))
         aligned = settings.align and preset.align_items > 0 and preset.align_epochs > 0
@@ -128,7 +99,7 @@ class Fit:
             lambda folder: self._fit_summarizer(summarizer, folder),
             self._load_summarizer,
         )
-        table_path = workspace.folder / "keywords.sqlite"
+        table_path = workspace.folder / KEYWORDS
         keywords = workspace.stage(
             "keywords",
             fingerprint(summarizer.fingerprint, catalogue_print),
@@ -166,12 +137,13 @@ class Fit:
             without=settings.without,
         )
         parts = Components(
-            catalogue=self.train,
             users=self.users,
-            popularity=np.bincount(self.histories.items, minlength=self.train.n_items),
+            content_keys=keys,
             backbone=self.backbone,
             aligned=aligned,
             tuned=preset.tune_examples > 0,
+            summarizer=summarizer,
+            encoder_fingerprint=self.encoder.fingerprint,
             retrieval=retrieval,
             blend=BlendRanker(),
             without=settings.without,
@@ -365,26 +337,6 @@ class Fit:
             seed=self.settings.seed,
         )
         blend.save(folder)
-
-
-def _with_readable_pictures(train: Dataset) -> Dataset:
-    """Open every picture once; an item whose picture is damaged inside goes on without it, with one warning."""
-    damaged: dict[int, str] = {}
-    for item in track(range(train.n_items), "opening pictures", total=train.n_items):
-        picture = train.item_content(item).picture
-        if picture is not None:
-            try:
-                picture.load()
-            except InputError as error:
-                damaged[item] = str(error)
-    if not damaged:
-        return train
-    warnings.warn(
-        f"{len(damaged)} pictures are damaged inside and left out, first: {next(iter(damaged.values()))}",
-        stacklevel=4,
-    )
-    names = train.items["image"].scatter(list(damaged), None)
-    return replace(train, items=train.items.with_columns(image=names))
 
 
 def _prints(histories: Histories) -> str:

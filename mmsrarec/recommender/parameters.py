@@ -1,9 +1,10 @@
-"""Checks of the public arguments: each error names the argument, what was got and what would be right."""
+"""Parameters and arguments, and checks of them: each error names one, what was got and what would be right."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import narwhals as nw
 import numpy as np
@@ -11,7 +12,53 @@ import polars as pl
 
 from mmsrarec.errors import InputError
 
-__all__ = ["as_list", "check_choice", "check_flag", "check_integer", "check_weights", "to_kind"]
+__all__ = [
+    "HasParameters",
+    "as_list",
+    "check_choice",
+    "check_flag",
+    "check_integer",
+    "check_weights",
+    "to_kind",
+]
+
+
+class HasParameters:
+    """What scikit-learn expects of an object whose constructor stores its parameters as they are given."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters as given to the constructor.
+
+        Parameters
+        ----------
+        deep
+            Taken for scikit-learn's sake; there are no nested parameters.
+        """
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Change parameters; takes effect with the next ``fit``.
+
+        Raises
+        ------
+        InputError
+            If a name is not a parameter.
+        """
+        known = self.get_params()
+        for name, value in parameters.items():
+            if name not in known:
+                raise InputError(f"{name!r} is not a parameter; there are {sorted(known)}.")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self)).parameters
+        changed = [
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if value is not defaults[name].default and value != defaults[name].default
+        ]
+        return f"Recommender({', '.join(changed)})"
 
 
 def check_integer(name: str, value: Any, lowest: int) -> None:

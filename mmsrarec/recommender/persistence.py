@@ -2,41 +2,50 @@
 
 ========================  =======================================================================
 ``parameters.json``       the constructor's parameters, and what identifies the backbone
-``catalogue/``            the items: ids, texts, names of pictures
-``keywords.parquet``      the keywords of each item, and its events in training
-``users.parquet``         known users and their histories
+``data/``                 the items (ids, texts, names of pictures), known users and their events
+``training.safetensors``  which users and events are knowledge about others
+``keywords.parquet``      the keywords of each item, and the hash of what they were made from
+``summarizer/``           what writes the keywords of new items
 ``sequence_model/``       SASRec or GRU4Rec
 ``similar_users/``        the knowledge base
 ``ranker/``               the tuned adapter, if there is one
 ``alignment/``            the aligned projector, if there is one
 ``blend.json``            the learned order and its calibration
 ``backbone/``             the language model itself, only if it was given as a loaded pair
+``encoder/``              the sentence encoder itself, only if it was given loaded
 ========================  =======================================================================
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from mmsrarec.backbone import Backbone, load_projector, save_projector
-from mmsrarec.data import BadRows, Dataset
+from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector, save_projector
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.rank import BlendRanker
 from mmsrarec.recommender.components import RANK_ADAPTER, Components, Retrieval
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.recommender.presets import Preset
 from mmsrarec.retrieve import SequenceModel, SimilarUsers
-from mmsrarec.storage import atomic_path, fingerprint, read_artefact, read_json, write_artefact, write_json
+from mmsrarec.storage import (
+    MANIFEST,
+    atomic_path,
+    fingerprint,
+    read_artefact,
+    read_json,
+    write_artefact,
+    write_json,
+)
+from mmsrarec.summarize import Summarizer
 from mmsrarec.tune import template_fingerprint
 
 __all__ = ["KIND", "load_components", "save_components"]
 
 KIND = "recommender"
-_NOT_STORED = ("lora", "grpo", "sft", "encoder", "device")
+_NOT_STORED = ("lora", "grpo", "sft", "device")
 
 
 def save_components(parts: Components, parameters: dict[str, Any], folder: str | Path) -> None:
@@ -52,44 +61,65 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
     folder
         Final name of the artefact.
     """
-    loaded_pair = isinstance(parameters["backbone"], tuple | list)
-    images = parts.catalogue.images
+    given = {name: parameters[name] for name in ("backbone", "encoder")}
+    inside = {name: _travels(name, value) for name, value in given.items()}
+    images = parts.users.data.images
     stored = {name: value for name, value in parameters.items() if name not in _NOT_STORED}
-    stored["backbone"] = None if loaded_pair else str(parameters["backbone"])
+    for name, value in given.items():
+        stored[name] = None if value is None or inside[name] else str(value)
     preset = parameters["preset"]
     stored["preset"] = vars(preset) if isinstance(preset, Preset) else preset
     stored["without"] = sorted(parts.without)
     about = {
         "parameters": stored,
         "backbone_fingerprint": parts.backbone.fingerprint,
+        "encoder_fingerprint": parts.encoder_fingerprint,
         "tuned": parts.tuned,
         "templates": template_fingerprint(),
         "aligned": parts.aligned,
         "images": None if images is None else str(Path(images.root).resolve()),
     }
+    signals = parts.retrieval.signals
 
     def write(path: Path) -> None:
         write_json(path / "parameters.json", about)
-        _without_interactions(parts.catalogue).save(path / "catalogue")
+        parts.users.save(path)
         with atomic_path(path / "keywords.parquet") as temporary:
             _keywords_frame(parts).write_parquet(temporary)
-        parts.users.save(path / "users.parquet")
-        parts.retrieval.sequence_model.save(path / "sequence_model")
-        parts.retrieval.similar_users.save(path / "similar_users")
+        signals.sequence_model.save(path / "sequence_model")
+        signals.similar_users.save(path / "similar_users")
+        parts.summarizer.save(path / "summarizer", training=False)
         parts.blend.save(path)
         if parts.tuned:
             parts.backbone.save_adapter(RANK_ADAPTER, path / "ranker")
         if parts.aligned:
             save_projector(parts.backbone, path / "alignment")
-        if loaded_pair:
+        if inside["backbone"]:
             parts.backbone.save_pretrained(path / "backbone")
+        if inside["encoder"]:
+            SentenceEncoder.load(given["encoder"]).model.save(str(path / "encoder"))
 
-    made_from = fingerprint(about["backbone_fingerprint"], parts.retrieval.keywords, parts.popularity)
+    made_from = fingerprint(
+        about["backbone_fingerprint"],
+        parts.users.data.fingerprint,
+        parts.content_keys,
+        [list(words) for words in parts.retrieval.keywords],
+        signals.sequence_model.fingerprint_,
+    )
     write_artefact(folder, KIND, made_from, write)
 
 
+def _travels(name: str, given: Any) -> bool:
+    """Say whether a model was given loaded, or lies inside of a saved recommender, and so is saved with this one."""
+    if given is None:
+        return False
+    if not isinstance(given, str | Path):
+        return True
+    return Path(given).name == name and (Path(given).parent / MANIFEST).exists()
+
+
 def load_components(
-    folder: str | Path, *, backbone: Any, images: str | Path | None, device: str | None
+    folder: str | Path, *, backbone: Any, encoder: Any, images: str | Path | None, device: str | None
 ) -> tuple[Components, dict[str, Any]]:
     """Read what :func:`save_components` wrote.
 
@@ -110,6 +140,10 @@ def load_components(
     read_artefact(folder, KIND)
     blend = BlendRanker.load(folder)  # first, since it says so at once if the model is of an older version
     about = read_json(folder / "parameters.json")
+    if "encoder_fingerprint" not in about:
+        raise StoredFileError(
+            f"{folder} was saved by an earlier version, without what an update needs; fit again in its workdir."
+        )
     if about["tuned"] and about.get("templates") != template_fingerprint():
         raise StoredFileError(
             f"{folder} was tuned on prompts that this version words differently; load it with the version that "
@@ -120,8 +154,11 @@ def load_components(
         parameters["preset"] = Preset(**parameters["preset"])
     parameters["reward_weights"] = tuple(parameters["reward_weights"])
     parameters["device"] = device
-    if backbone is not None or parameters["backbone"] is None:
-        parameters["backbone"] = backbone if backbone is not None else str(folder / "backbone")
+    for name, given in (("backbone", backbone), ("encoder", encoder)):
+        if given is not None:
+            parameters[name] = given
+        elif (folder / name).is_dir():
+            parameters[name] = str(folder / name)
     model = Backbone.load(
         parameters["backbone"], device=device, trust_remote_code=parameters["trust_remote_code"]
     )
@@ -134,60 +171,54 @@ def load_components(
         )
     if about["tuned"]:
         model.load_adapter(RANK_ADAPTER, folder / "ranker")
-    catalogue = _load_catalogue(folder / "catalogue", images if images is not None else about["images"])
+    users = _load_users(folder, images if images is not None else about["images"])
     words = pl.read_parquet(folder / "keywords.parquet")
+    keywords = [tuple(keywords) for keywords in words["keywords"].to_list()]
+    if len(keywords) != users.data.n_items:
+        raise StoredFileError(f"{folder} holds files that belong to different models; it is damaged.")
     sequence_model = SequenceModel.load(folder / "sequence_model")
-    users = KnownUsers.load(folder / "users.parquet")
+    without = frozenset(parameters["without"])
     retrieval = Retrieval.assemble(
         model,
-        [catalogue.item_content(item) for item in range(catalogue.n_items)],
-        [tuple(keywords) for keywords in words["keywords"].to_list()],
+        [users.data.item_content(item) for item in range(users.data.n_items)],
+        keywords,
         sequence_model,
         SimilarUsers.load(folder / "similar_users", sequence_model),
         users.training_histories(),
         history=parameters["history"],
         neighbours=parameters["similar_users"],
-        without=frozenset(parameters["without"]),
+        without=without,
     )
     parts = Components(
-        catalogue=catalogue,
         users=users,
-        popularity=words["training_events"].to_numpy(),
+        content_keys=words["content"].to_list(),
         backbone=model,
         aligned=about["aligned"],
         tuned=about["tuned"],
+        summarizer=Summarizer.load(folder / "summarizer", backbone=model),
+        encoder_fingerprint=about["encoder_fingerprint"],
         retrieval=retrieval,
         blend=blend,
-        without=frozenset(parameters["without"]),
+        without=without,
     )
     return parts, parameters
 
 
 def _keywords_frame(parts: Components) -> pl.DataFrame:
+    keywords = [list(words) for words in parts.retrieval.keywords]
     return pl.DataFrame(
         {
             "item_id": parts.catalogue.item_ids,
-            "keywords": pl.Series(
-                [list(words) for words in parts.retrieval.keywords], dtype=pl.List(pl.String)
-            ),
-            "training_events": pl.Series(parts.popularity, dtype=pl.Int64),
+            "keywords": pl.Series(keywords, dtype=pl.List(pl.String)),
+            "content": parts.content_keys,
         }
     )
 
 
-def _without_interactions(catalogue: Dataset) -> Dataset:
-    return replace(
-        catalogue,
-        interactions=catalogue.interactions.clear(),
-        user_ids=catalogue.user_ids.clear(),
-        bad_rows=BadRows(),
-    )
-
-
-def _load_catalogue(folder: Path, images: str | Path | None) -> Dataset:
+def _load_users(folder: Path, images: str | Path | None) -> KnownUsers:
     if images is not None and not Path(images).is_dir():
         raise InputError(
             f"images folder {images} is not there; give its place as images= "
             "(pictures are part of what the model reads)."
         )
-    return Dataset.load(folder, images=images)
+    return KnownUsers.load(folder, images)

@@ -1,37 +1,24 @@
-"""Recommender: the one object users hold. It maps ids and frames at the border and asks the engine."""
+"""Recommender: the one object users hold. What it is asked once it is fitted stands in ``fitted.py``."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import polars as pl
-
 from mmsrarec.backbone import Backbone, SentenceEncoder
 from mmsrarec.data import Dataset
-from mmsrarec.errors import InputError
-from mmsrarec.explain import Explanation
+from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger
-from mmsrarec.recommender.ablation import check_without, preset_without
-from mmsrarec.recommender.border import Asked, allowed_items, read_candidates, read_people
-from mmsrarec.recommender.components import Components, join
-from mmsrarec.recommender.engine import Engine, Ranked
-from mmsrarec.recommender.explaining import explain_candidate
-from mmsrarec.recommender.fitting import Fit, FitSettings
-from mmsrarec.recommender.parameters import (
-    check_choice,
-    check_flag,
-    check_integer,
-    check_weights,
-    to_kind,
-)
+from mmsrarec.recommender.fitted import Fitted
+from mmsrarec.recommender.fitting import Fit
+from mmsrarec.recommender.growing import add_interactions, add_items
+from mmsrarec.recommender.parameters import HasParameters
 from mmsrarec.recommender.persistence import load_components, save_components
-from mmsrarec.recommender.presets import Preset, find_preset
-from mmsrarec.workspace import Workspace
+from mmsrarec.recommender.presets import Preset
+from mmsrarec.recommender.settings import FitSettings
+from mmsrarec.workspace import KEYWORDS, Workspace
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -40,10 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Recommender"]
 
 _GENERAL_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-_USERS_AT_ONCE = 16
 
 
-class Recommender:
+class Recommender(HasParameters, Fitted):
     """Recommends items of a catalogue with pictures and text, and says why in words.
 
     Parameters are stored as given and checked by :meth:`fit`; attributes that a fit makes end in ``_``.
@@ -133,40 +119,6 @@ class Recommender:
         self.trust_remote_code = trust_remote_code
         self.seed = seed
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters as given to the constructor.
-
-        Parameters
-        ----------
-        deep
-            Taken for scikit-learn's sake; there are no nested parameters.
-        """
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **parameters: Any) -> Recommender:
-        """Change parameters; takes effect with the next :meth:`fit`.
-
-        Raises
-        ------
-        InputError
-            If a name is not a parameter.
-        """
-        known = self.get_params()
-        for name, value in parameters.items():
-            if name not in known:
-                raise InputError(f"{name!r} is not a parameter; there are {sorted(known)}.")
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        changed = [
-            f"{name}={value!r}"
-            for name, value in self.get_params().items()
-            if value is not defaults[name].default and value != defaults[name].default
-        ]
-        return f"Recommender({', '.join(changed)})"
-
     def fit(
         self,
         train: Dataset,
@@ -202,7 +154,7 @@ class Recommender:
         StoredFileError
             If `workdir` cannot be written to.
         """
-        settings = self._settings()
+        settings = FitSettings.of(self.get_params())
         if not isinstance(train, Dataset):
             raise InputError(f"train must be a Dataset, got {type(train).__name__}; see Dataset.from_frames.")
         if not train.n_interactions:
@@ -228,34 +180,6 @@ class Recommender:
         self._take(parts)
         return self
 
-    def _settings(self) -> FitSettings:
-        without = check_without(self.without)
-        preset = preset_without(find_preset(self.preset), without)
-        check_integer("history", self.history, 1)
-        check_integer("similar_users", self.similar_users, 0)
-        check_integer("max_keywords", self.max_keywords, 1)
-        check_integer("workers", self.workers, 1)
-        check_integer("seed", self.seed, 0)
-        check_weights("reward_weights", self.reward_weights, 3)
-        check_choice("reconstruction", self.reconstruction, ("perplexity", "nll", "clipped"))
-        check_choice("sequence_model", self.sequence_model, ("sasrec", "gru4rec"))
-        return FitSettings(
-            preset=preset,
-            align=isinstance(self.backbone, str) and self.backbone == "embedded",
-            history=self.history,
-            similar_users=self.similar_users,
-            max_keywords=self.max_keywords,
-            reward_weights=(self.reward_weights[0], self.reward_weights[1], self.reward_weights[2]),
-            reconstruction=self.reconstruction,
-            sequence_model=self.sequence_model,
-            grpo=self.grpo,
-            sft=self.sft,
-            lora=self.lora,
-            without=without,
-            workers=int(self.workers),
-            seed=self.seed,
-        )
-
     def _set_aside(self, train: Dataset) -> tuple[Dataset, Dataset]:
         if train.n_users < 2:
             raise InputError(
@@ -272,204 +196,103 @@ class Recommender:
             return SentenceEncoder.load(self.encoder)
         return SentenceEncoder.load("embedded" if self.backbone == "embedded" else _GENERAL_ENCODER)
 
-    def _take(self, parts: Components) -> None:
-        self.parts_ = parts
-        self.engine_ = join(parts, candidates=find_preset(self.preset).candidates)
-
-    def predict(
+    def add_items(
         self,
+        new_items: Any,
         *,
-        users: Sequence[Any] | None = None,
-        histories: Sequence[Sequence[Any]] | None = None,
-        items: Sequence[Any],
-    ) -> Any:
-        """Return the language model's probability that an item is the next one.
+        images: str | Path | None = None,
+        columns: Mapping[str, str] | None = None,
+        strict: bool = False,
+        workdir: str | Path | None = None,
+    ) -> Recommender:
+        """Take in new items without a fit: they are summarized, and can be recommended and found at once.
 
-        p = p(yes) / (p(yes) + p(no)) of the first token (MMSRARec, stage 3).
+        A new item gets keywords from the summarizer of the fit, and is embedded by what its text says, as items that
+        nobody took in training are. A known item whose text and picture are what they were is passed over. One that
+        changed is summarized again, and its embedding, and the similar users that took it, follow its text; what was
+        learned of it by id, and everybody's events, stay.
+
+        If anything fails or is interrupted, the recommender stays as it was.
 
         Parameters
         ----------
-        users
-            Known user ids, one an entry of `items`.
-        histories
-            Instead of `users`: item ids of people the model has never seen, oldest first.
-        items
-            One item id an entry, or one list of item ids an entry.
+        new_items
+            Frame of item_id, title, description, categories, image, as :class:`Dataset` reads it, or the path of a CSV,
+            TSV or Parquet file of it.
+        images
+            Folder of the pictures, if the recommender has none yet; otherwise they lie where the others do.
+        columns
+            Standard name → the name it has here.
+        strict
+            Raise at bad rows. By default they are dropped, counted in ``bad_rows_`` and shown in one warning.
+        workdir
+            Folder of the fit, or any other: keywords are kept in its table while they are made, so that
+            an interrupted call goes on where it was. ``None`` keeps them in memory.
 
         Returns
         -------
-        numpy.ndarray or list of numpy.ndarray
-            float32 (n,), aligned with the input; for lists of items, one such array an entry.
+        Recommender
+            Itself.
 
         Raises
         ------
         InputError
-            If an id is unknown or the lengths differ.
-        """
-        asked = read_people(self._parts, users, histories)
-        candidates, ragged = read_candidates(self._parts.catalogue, items, len(asked.histories))
-        # Entries of one person stand together so that the prompt's beginning is run once for all of them.
-        order = sorted(
-            range(len(candidates)), key=lambda row: (asked.histories[row].tobytes(), asked.exclude_users[row])
-        )
-        found = self._engine.probability(
-            [asked.histories[row] for row in order],
-            [candidates[row] for row in order],
-            exclude_users=asked.exclude_users[order],
-            progress="scoring",
-        )
-        by_row: list[np.ndarray] = [np.empty(0, np.float32)] * len(candidates)
-        for row, probability in zip(order, found, strict=True):
-            by_row[row] = probability
-        if ragged:
-            return by_row
-        return np.concatenate([np.empty(0, np.float32), *by_row])
-
-    def recommend(
-        self,
-        users: Sequence[Any] | None = None,
-        *,
-        histories: Sequence[Sequence[Any]] | None = None,
-        k: int = 10,
-        exclude_seen: bool = True,
-        allow: Sequence[Any] | None = None,
-        block: Sequence[Any] | None = None,
-    ) -> Any:
-        """Recommend items out of the whole catalogue.
-
-        Parameters
-        ----------
-        users
-            Known user ids.
-        histories
-            Instead of `users`: item ids of people the model has never seen; ``user_id`` in the result is then
-            the position in this list.
-        k
-            Recommendations a user, 1 or more; fewer where fewer items are left.
-        exclude_seen
-            Leave out what the user has already taken.
-        allow, block
-            Item ids that alone may, or may not, be recommended.
-
-        Returns
-        -------
-        frame
-            Columns ``user_id, item_id, rank`` (from 1) and ``score`` (blended probability), of the kind that
-            the training data came in.
-
-        Raises
-        ------
-        InputError
-            If an id is unknown, `k` is below 1 or above the size of the catalogue.
-        """
-        check_integer("k", k, 1)
-        check_flag("exclude_seen", exclude_seen)
-        catalogue = self._parts.catalogue
-        asked = read_people(self._parts, users, histories)
-        if k > catalogue.n_items:
-            raise InputError(f"k must be at most {catalogue.n_items}, the size of the catalogue, got {k}.")
-        allowed = allowed_items(
-            catalogue, asked.histories, exclude_seen=exclude_seen, allow=allow, block=block
-        )
-        ranked = self._recommend(asked, k, allowed)
-        counts = [min(k, len(found.items)) for found in ranked]
-        rows = np.repeat(np.arange(len(ranked)), counts)
-        items = np.concatenate([np.empty(0, np.int64), *(found.items[:k] for found in ranked)])
-        frame = pl.DataFrame(
-            {
-                "user_id": asked.names[rows.tolist()],
-                "item_id": catalogue.item_ids[items.tolist()],
-                "rank": np.array([place for count in counts for place in range(1, count + 1)], np.int32),
-                "score": np.concatenate([np.empty(0), *(found.scores[:k] for found in ranked)]).astype(
-                    np.float32
-                ),
-            }
-        )
-        return to_kind(frame, self._parts.catalogue.frame_kind)
-
-    def explain(
-        self, user: Any = None, item: Any = None, *, history: Sequence[Any] | None = None
-    ) -> Explanation:
-        """Say why an item stands where it stands for a user.
-
-        Parameters
-        ----------
-        user
-            Known user id.
-        item
-            Item id; ``None`` takes the user's first recommendation.
-        history
-            Instead of `user`: item ids of a person the model has never seen.
-
-        Returns
-        -------
-        Explanation
-            Prints as text, shows as HTML in a notebook, and writes a page with ``to_html(path)``.
-
-        Raises
-        ------
-        InputError
-            If an id is unknown.
+            If a needed column is missing, `images` is another folder, or `strict` and there are bad rows.
+        StoredFileError
+            If the sentence encoder is not that of the fit, or `workdir` cannot be written to.
         """
         parts = self._parts
-        asked = read_people(parts, None if user is None else [user], None if history is None else [history])
-        wanted = None if item is None else int(parts.catalogue.item_index([item])[0])
-        ranked = self._recommend(asked, 1, allowed_items(parts.catalogue, asked.histories))[0]
-        places = np.arange(len(ranked.items)) if wanted is None else np.flatnonzero(ranked.items == wanted)
-        rank: int | None = None
-        if len(places):
-            place, rank = int(places[0]), int(places[0]) + 1
-        elif wanted is None:
-            raise InputError("nothing is left to recommend to this user; name an item to explain.")
-        else:
-            place = 0
-            ranked = self._engine.rank(
-                asked.histories, [np.array([wanted])], exclude_users=asked.exclude_users
-            )[0]
-        return explain_candidate(
-            ranked,
-            place,
-            user_id=user,
-            rank=rank,
-            whole_history=asked.histories[0],
-            exclude_user=int(asked.exclude_users[0]),
-            catalogue=parts.catalogue,
-            view=parts.retrieval.view,
-            paths=self._engine.signals.paths,
-            blend=parts.blend,
-            popularity=parts.popularity,
+        encoder = parts.summarizer.encoder or self._load_encoder()
+        if encoder.fingerprint != parts.encoder_fingerprint:
+            raise StoredFileError(
+                f"the recommender was fitted with another sentence encoder than {encoder.name!r} is now; give that "
+                "one as encoder= to Recommender.load."
+            )
+        table = None if workdir is None else Path(workdir) / KEYWORDS
+        grown, self.bad_rows_ = add_items(
+            parts, new_items, encoder, images, columns, strict=strict, table=table
         )
+        self._take(grown)
+        return self
 
-    def search(self, query: str | Sequence[str], k: int = 20) -> Any:
-        """Find items by words.
+    def update(
+        self, new_interactions: Any, *, columns: Mapping[str, str] | None = None, strict: bool = False
+    ) -> Recommender:
+        """Take in new events of known users and of new ones without a fit.
+
+        Histories grow and new users become known. Item-kNN, transitions, paths and popularity are counted again from
+        all events, and the similar users' knowledge base holds what people have taken since; the same as
+        if all had been counted at once. The language model, the sequence model's weights and the blend stay
+        as they were fitted.
+
+        A new user is as a training user from then on: a neighbour and a bridge for others. Validation users stay out
+        of what is known of others, also with their new events. Events that a model is to be judged on do not
+        belong here.
 
         Parameters
         ----------
-        query
-            Free text or a list of keywords.
-        k
-            At most this many items, 1 or more.
+        new_interactions
+            Frame of user_id, item_id, timestamp, as :class:`Dataset` reads it, or the path of a CSV, TSV or Parquet
+            file of it. Events are put where their time belongs, also between older ones. Those of unknown
+            items (add these first), with bad values, or of a user and an item that met before are bad rows.
+        columns
+            Standard name → the name it has here.
+        strict
+            Raise at bad rows. By default they are dropped, counted in ``bad_rows_`` and shown in one warning.
 
         Returns
         -------
-        frame
-            Columns ``item_id, title, keywords, rank, score``; items that share no word are not returned.
+        Recommender
+            Itself. If anything fails, it stays as it was.
+
+        Raises
+        ------
+        InputError
+            If a needed column is missing or of an impossible type, or `strict` and there are bad rows.
         """
-        check_integer("k", k, 1)
-        found, scores = self._engine.signals.search.search(query, k)
-        view = self._parts.retrieval.view
-        frame = pl.DataFrame(
-            {
-                "item_id": self._parts.catalogue.item_ids[found.tolist()],
-                "title": pl.Series([view.contents[item].title for item in found], dtype=pl.String),
-                "keywords": pl.Series(
-                    [", ".join(view.keywords(int(item))) for item in found], dtype=pl.String
-                ),
-                "rank": np.arange(1, len(found) + 1, dtype=np.int32),
-                "score": scores.astype(np.float32),
-            }
-        )
-        return to_kind(frame, self._parts.catalogue.frame_kind)
+        grown, self.bad_rows_ = add_interactions(self._parts, new_interactions, columns, strict=strict)
+        self._take(grown)
+        return self
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted recommender as safetensors, Parquet and JSON.
@@ -495,6 +318,7 @@ class Recommender:
         folder: str | Path,
         *,
         backbone: Any = None,
+        encoder: Any = None,
         images: str | Path | None = None,
         device: str | None = None,
     ) -> Recommender:
@@ -506,6 +330,8 @@ class Recommender:
             What :meth:`save` wrote.
         backbone
             Where the language model is to be found now, if not where it was.
+        encoder
+            The same of the sentence encoder. It is loaded when :meth:`add_items` needs it.
         images
             Folder of the pictures, if not where it was.
         device
@@ -521,31 +347,9 @@ class Recommender:
         StoredFileError
             If a file is missing, damaged, foreign or of a newer format, or the backbone is another one.
         """
-        parts, parameters = load_components(folder, backbone=backbone, images=images, device=device)
+        parts, parameters = load_components(
+            folder, backbone=backbone, encoder=encoder, images=images, device=device
+        )
         recommender = cls(**parameters)
         recommender._take(parts)
         return recommender
-
-    @property
-    def _engine(self) -> Engine:
-        if not hasattr(self, "engine_"):
-            raise InputError("this Recommender is not fitted; call fit, or Recommender.load.")
-        return self.engine_
-
-    @property
-    def _parts(self) -> Components:
-        _ = self._engine
-        return self.parts_
-
-    def _recommend(self, asked: Asked, k: int, allowed: Sequence[np.ndarray]) -> list[Ranked]:
-        ranked: list[Ranked] = []
-        for start in range(0, len(asked.histories), _USERS_AT_ONCE):
-            part = slice(start, start + _USERS_AT_ONCE)
-            ranked += self._engine.recommend(
-                asked.histories[part],
-                allowed[part],
-                k=k,
-                exclude_users=asked.exclude_users[part],
-                progress="ranking candidates" if len(asked.histories) > 1 else None,
-            )
-        return ranked

@@ -28,6 +28,7 @@ KIND = "similar_users"
 
 _ENTRIES = "entries.safetensors"
 _USERS_AT_ONCE = 4096
+_ENTRIES_AT_ONCE = 65_536
 _QUERIES_AT_ONCE = 1024
 _FETCHED_A_NEIGHBOUR = 8
 _FETCH_GROWTH = 4
@@ -61,6 +62,13 @@ class SimilarUsers:
     ----------
     positions
         Most recent positions of each training user that are kept, 1 or more.
+
+    Attributes
+    ----------
+    vectors_
+        float32 (entries, dimension), unit length, in the order of users and their positions.
+    users_, next_items_
+        int32 (entries,), whose position it is and what was taken there.
 
     Raises
     ------
@@ -96,17 +104,66 @@ class SimilarUsers:
         SimilarUsers
             Itself.
         """
-        chunks = [
-            _entries(model, histories, first, self.positions)
-            for first in track(range(0, len(histories), _USERS_AT_ONCE), "representing training users")
-        ]
-        # One empty chunk, so that no user at all is no special case.
-        chunks.append(_entries(model, histories, len(histories), self.positions))
-        vectors = np.concatenate([chunk[0] for chunk in chunks])
-        users = np.concatenate([chunk[1] for chunk in chunks])
-        next_items = np.concatenate([chunk[2] for chunk in chunks])
-        self._take(model, vectors, users, next_items)
+        self._represent(model, histories, np.arange(len(histories)))
         return self
+
+    def updated(
+        self, model: SequenceModel, histories: Histories, changed: npt.NDArray[np.integer]
+    ) -> SimilarUsers:
+        """Return the knowledge base of what users have taken since; only what changed is represented anew.
+
+        Parameters
+        ----------
+        model
+            The same, or one that has grown from it.
+        histories
+            Training users, those from before at their places, new ones behind them.
+        changed
+            Ids of users, new ones among them, whose history or the items in it are not what they were.
+
+        Returns
+        -------
+        SimilarUsers
+            As :meth:`fit` would make it, up to rounding; this one stays as it is.
+        """
+        new = SimilarUsers(self.positions)
+        if len(changed):
+            new._represent(model, histories, np.unique(changed), self)
+        else:
+            new._take(model, self.vectors_, self.users_, self.next_items_)
+        return new
+
+    def _represent(
+        self,
+        model: SequenceModel,
+        histories: Histories,
+        changed: npt.NDArray[np.integer],
+        before: SimilarUsers | None = None,
+    ) -> None:
+        """Fill the knowledge base: what changed by the model, the rest from what was there before."""
+        kept = np.minimum(np.maximum(histories.lengths - 1, 0), self.positions)
+        users = np.repeat(np.arange(len(histories), dtype=np.int32), kept)
+        next_items = np.empty(len(users), np.int32)
+        # One array from the start: of a large knowledge base there is no room for a second one.
+        vectors = np.empty((len(users), model.dimension), np.float32)
+        if before is not None:
+            old, new = (
+                np.flatnonzero(~np.isin(before.users_, changed)),
+                np.flatnonzero(~np.isin(users, changed)),
+            )
+            next_items[new] = before.next_items_[old]
+            for first in range(0, len(old), _ENTRIES_AT_ONCE):
+                part = slice(first, first + _ENTRIES_AT_ONCE)
+                vectors[new[part]] = before.vectors_[old[part]]
+        first_entry = np.concatenate([[0], np.cumsum(kept)])
+        for first in track(range(0, len(changed), _USERS_AT_ONCE), "representing training users"):
+            chosen = changed[first : first + _USERS_AT_ONCE]
+            found, following = _entries(model, histories.select(chosen), self.positions)
+            starts = first_entry[:-1][chosen]
+            places = np.repeat(starts - np.concatenate([[0], np.cumsum(kept[chosen])[:-1]]), kept[chosen])
+            places += np.arange(len(places))
+            vectors[places], next_items[places] = found, following
+        self._take(model, vectors, users, next_items)
 
     def search(
         self, histories: Sequence[npt.ArrayLike], k: int, exclude_users: npt.ArrayLike | None = None
@@ -163,11 +220,13 @@ class SimilarUsers:
     ) -> None:
         """Write the neighbours of some rows, fetching more entries for those that need more."""
         queries = _unit(self.model_.user_embeddings([asked[row] for row in rows]))
-        size, k = self._index.ntotal, found.users.shape[1]
+        size, k = len(self.users_), found.users.shape[1]
         fetch = min(size, _FETCHED_A_NEIGHBOUR * (k + 1))
         pending = np.arange(len(rows) if size else 0)
         while len(pending):
-            similarity, entries = self._index.search(queries[pending], fetch)
+            similarity, entries = faiss.knn(
+                queries[pending], self.vectors_, fetch, faiss.METRIC_INNER_PRODUCT
+            )
             similarity = np.round(similarity, _DECIMALS)
             unfinished = []
             for number, ordered, values in zip(pending, entries, similarity, strict=True):
@@ -209,8 +268,7 @@ class SimilarUsers:
         StoredFileError
             If the folder holds something else or cannot be written to.
         """
-        vectors = self._index.reconstruct_n(0, self._index.ntotal)
-        tensors = {"vectors": vectors, "users": self.users_, "next_items": self.next_items_}
+        tensors = {"vectors": self.vectors_, "users": self.users_, "next_items": self.next_items_}
 
         def write(path: Path) -> None:
             save_file({name: torch.from_numpy(array) for name, array in tensors.items()}, path / _ENTRIES)
@@ -252,24 +310,19 @@ class SimilarUsers:
         next_items: npt.NDArray[np.int32],
     ) -> None:
         self.model_ = model
+        self.vectors_ = vectors
         self.users_ = users
         self.next_items_ = next_items
-        self._index = faiss.IndexFlatIP(model.dimension)
-        self._index.add(vectors)
 
 
 def _entries(
-    model: SequenceModel, histories: Histories, first: int, positions: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Return unit vectors, users and next items of the kept positions of one chunk of users."""
-    users = np.arange(first, min(first + _USERS_AT_ONCE, len(histories)))
-    chunk = histories.select(users)
-    before_end = np.repeat(chunk.indptr[1:], chunk.lengths) - np.arange(len(chunk.items))
+    model: SequenceModel, histories: Histories, positions: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Return unit vectors and next items of the kept positions of some users."""
+    before_end = np.repeat(histories.indptr[1:], histories.lengths) - np.arange(len(histories.items))
     # The last event of a user has no next one.
     kept = np.flatnonzero((before_end > 1) & (before_end <= positions + 1))
-    vectors = _unit(model.position_embeddings(chunk)[kept])
-    owner = np.repeat(users, chunk.lengths)[kept]
-    return vectors, owner.astype(np.int32), chunk.items[kept + 1]
+    return _unit(model.position_embeddings(histories)[kept]), histories.items[kept + 1]
 
 
 def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

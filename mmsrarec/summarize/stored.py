@@ -5,7 +5,7 @@ Stands under :meth:`Summarizer.save <mmsrarec.summarize.Summarizer.save>` and ``
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from mmsrarec.summarize.training import TrainedAdapters
 __all__ = ["read_stored", "write_stored"]
 
 _KIND = "summarizer"
+_LOGS = ("warm_start_log.json", "reward_log.json")
+Log = list[dict[str, float]]
 
 
 def write_stored(
     folder: str | Path,
     *,
     settings: dict[str, Any],
-    trained: TrainedAdapters,
+    adapters: Mapping[str, Callable[[Path], object]],
+    logs: tuple[Log, Log] = ([], []),
     made_from: str,
     details: dict[str, Any],
 ) -> None:
@@ -34,8 +37,10 @@ def write_stored(
         Where to.
     settings
         Its settings, as JSON can hold them.
-    trained
-        Adapters and logs.
+    adapters
+        What writes the adapter of each training step, in order.
+    logs
+        Of the warm start and of GRPO.
     made_from
         Fingerprint of the settings that decide what is learned.
     details
@@ -48,11 +53,11 @@ def write_stored(
     """
 
     def write(path: Path) -> None:
-        for step, adapter in trained.folders.items():
-            shutil.copytree(adapter, path / step)
-        write_json(path / "settings.json", {**settings, "steps": list(trained.folders)})
-        write_json(path / "warm_start_log.json", trained.warm_start_log)
-        write_json(path / "reward_log.json", trained.reward_log)
+        for step, write_adapter in adapters.items():
+            write_adapter(path / step)
+        write_json(path / "settings.json", {**settings, "steps": list(adapters)})
+        for name, log in zip(_LOGS, logs, strict=True):
+            write_json(path / name, log)
 
     write_artefact(folder, _KIND, made_from, write, details)
 
@@ -85,5 +90,5 @@ def read_stored(folder: str | Path) -> tuple[dict[str, Any], TrainedAdapters]:
         folders = {step: folder / step for step in steps}
     except (AttributeError, KeyError, TypeError) as error:
         raise StoredFileError(f"{folder / 'settings.json'} is damaged: {error}") from error
-    logs = [read_json(folder / name) for name in ("warm_start_log.json", "reward_log.json")]
+    logs = [read_json(folder / name) for name in _LOGS]
     return settings, TrainedAdapters(folders, *logs)

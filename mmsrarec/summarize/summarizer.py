@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import polars as pl
@@ -417,7 +418,11 @@ class Summarizer:
     def fingerprint(self) -> str:
         """Hash of all that decides an item's keywords: settings, wording, models and the adapter's weights."""
         weights = self.backbone.model.parameters()
-        version = hash(tuple((weight.data_ptr(), weight._version) for weight in weights)), self._adapter
+        encoder = None if self.encoder is None else self.encoder.fingerprint
+        version = (
+            hash((encoder, *((weight.data_ptr(), weight._version) for weight in weights))),
+            self._adapter,
+        )
         if version != self._fingerprinted[0]:
             self._fingerprinted = version, self._make_fingerprint()
         return self._fingerprinted[1]
@@ -442,8 +447,16 @@ class Summarizer:
             self.answer_tokens,
         ]
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, training: bool = True) -> None:
         """Write adapters (safetensors), settings and logs (JSON) as a folder that is whole or absent.
+
+        Parameters
+        ----------
+        folder
+            Where to.
+        training
+            ``False`` writes what it takes to summarize, out of memory: the last adapter, without those of earlier steps
+            and without the logs.
 
         Raises
         ------
@@ -453,12 +466,16 @@ class Summarizer:
             If `folder` exists and is something else, or cannot be written.
         """
         self._check_fitted()
+        trained = self._trained or TrainedAdapters()
         write_stored(
             folder,
             settings={name: getattr(self, name) for name in _STORED},
-            trained=self._trained or TrainedAdapters(),
+            adapters={step: partial(copytree, adapter) for step, adapter in trained.folders.items()}
+            if training
+            else {step: partial(self.backbone.save_adapter, ADAPTER) for step in list(trained.folders)[-1:]},
+            logs=(trained.warm_start_log, trained.reward_log) if training else ([], []),
             made_from=self.settings_fingerprint,
-            details={"fingerprint": self.fingerprint, "backbone": self.backbone.fingerprint},
+            details={"backbone": self.backbone.fingerprint},
         )
 
     @classmethod

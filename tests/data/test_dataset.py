@@ -290,3 +290,38 @@ def test_any_ids_survive_the_round_trip(rows):
             expected.setdefault(user, {}).setdefault(item, time)
     assert sequences(data) == {user: list(items) for user, items in expected.items()}
     assert data.n_interactions + data.bad_rows.total == len(rows)
+
+
+def test_merged_items_take_the_place_of_known_ones_and_keep_every_dense_id(data, tmp_path):
+    from mmsrarec.data.growing import merge_items
+
+    known, new = data.item_ids[1], max(data.item_ids) + 1
+    pl.DataFrame({"item_id": [new, known, new], "title": ["New", "Other", "Twice"]}).write_csv(
+        tmp_path / "items.csv"
+    )
+    with pytest.warns(BadRowsWarning, match="duplicate item_id"):
+        merged, given = merge_items(data, tmp_path / "items.csv", None, None, False)
+    assert given.tolist() == [1, data.n_items]
+    assert merged.item_ids.to_list() == [*data.item_ids, new]
+    titles = [*data.items["title"], "New"]
+    titles[1] = "Other"
+    assert merged.items["title"].to_list() == titles
+    assert merged.interactions.equals(data.interactions)
+    with pytest.raises(InputError, match="strict=True allows none"):
+        merge_items(data, pl.DataFrame({"item_id": [new, new]}), None, None, True)
+
+
+def test_users_of_two_data_sets_are_joined_in_order_of_time(data):
+    from mmsrarec.data.growing import join_users
+
+    train, validation, test = data.split(by="time", ratios=(1, 1, 1))
+    joined, of_first = join_users(train, validation)
+    joined, earlier = join_users(joined, test)
+    assert of_first.sum() == train.n_interactions
+    assert earlier.sum() == train.n_interactions + validation.n_interactions
+    for user, name in enumerate(joined.user_ids):
+        expected = data.histories()[int(data.find_users([name])[0])]
+        assert joined.histories()[user].tolist() == expected.tolist()
+    again, of_first = join_users(data, data)
+    assert again.interactions.equals(data.interactions)
+    assert of_first.all()

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from mmsrarec.errors import InputError
 from mmsrarec.rank import FEATURES, Signals, choose_candidates, logit, sequence_log_probability, top_items
-from mmsrarec.retrieve import ItemKNN, KeywordSearch, Transitions
 
 NAMES = ("sequence", "keywords", "item_knn", "transitions", "neighbours", "shared_paths")
 
@@ -85,18 +84,8 @@ def popularity(catalogue) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def signals(catalogue, view, paths, similar_users, popularity) -> Signals:
-    taken, n_items = catalogue.histories(), catalogue.n_items
-    return Signals(
-        similar_users.model_,
-        similar_users,
-        ItemKNN().fit(taken, n_items),
-        Transitions().fit(taken, n_items),
-        paths,
-        KeywordSearch(view.all_keywords),
-        view.all_keywords,
-        popularity,
-    )
+def signals(catalogue, view, similar_users) -> Signals:
+    return Signals.fit(similar_users.model_, similar_users, catalogue.histories(), view.all_keywords)
 
 
 def test_signals_are_what_they_are_named(catalogue, builder, signals: Signals, similar_users) -> None:

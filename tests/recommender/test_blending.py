@@ -13,31 +13,22 @@ from mmsrarec.data import Dataset, Histories
 from mmsrarec.rank import FEATURES, BlendRanker, Signals, choose_candidates
 from mmsrarec.recommender.blending import fit_blend
 from mmsrarec.recommender.engine import Engine
-from mmsrarec.retrieve import ContextBuilder, ItemKNN, KeywordSearch, SequenceModel, SimilarUsers, Transitions
+from mmsrarec.retrieve import ContextBuilder, SequenceModel, SimilarUsers
 
 
-def make_engine(taken: Histories, view, paths) -> Engine:
+def make_engine(taken: Histories, view) -> Engine:
     n_items = len(view)
     model = SequenceModel(dimension=16, epochs=2).fit(taken, n_items)
     similar_users = SimilarUsers().fit(model, taken)
-    signals = Signals(
-        model,
-        similar_users,
-        ItemKNN().fit(taken, n_items),
-        Transitions().fit(taken, n_items),
-        paths,
-        KeywordSearch(view.all_keywords),
-        view.all_keywords,
-        np.bincount(taken.items, minlength=n_items),
-    )
+    signals = Signals.fit(model, similar_users, taken, view.all_keywords)
     builder = ContextBuilder(view, similar_users, count_tokens=lambda text: len(text.split()))
     return Engine(builder, signals, None, BlendRanker(), 8)
 
 
-def fitted_bytes(dataset: Dataset, view, paths, folder: Path) -> dict[str, bytes]:
+def fitted_bytes(dataset: Dataset, view, folder: Path) -> dict[str, bytes]:
     """Fit everything on all but the last event of each user; return what is stored."""
     known = dataset.hold_out_last()[0].histories()
-    engine = make_engine(known, view, paths)
+    engine = make_engine(known, view)
     whole = [history for history in known if len(history) > 1]
     blend = fit_blend(engine, whole, exclude_users=np.arange(len(whole)), asked=0, seed=0)
     engine.sequence_model.save(folder / "sequence_model")
@@ -55,22 +46,22 @@ def with_other_items(dataset: Dataset, from_end: int) -> Dataset:
     return replace(dataset, interactions=dataset.interactions.with_columns(item=pl.Series(items)))
 
 
-def test_what_people_took_last_leaves_no_trace_in_anything_fitted(catalogue, view, paths, tmp_path) -> None:
+def test_what_people_took_last_leaves_no_trace_in_anything_fitted(catalogue, view, tmp_path) -> None:
     for name in ("as it is", "last dealt anew", "earlier dealt anew"):
         (tmp_path / name).mkdir()
-    fitted = fitted_bytes(catalogue, view, paths, tmp_path / "as it is")
+    fitted = fitted_bytes(catalogue, view, tmp_path / "as it is")
     last = with_other_items(catalogue, 1)
     assert not last.interactions.equals(catalogue.interactions)
-    assert fitted_bytes(last, view, paths, tmp_path / "last dealt anew") == fitted
+    assert fitted_bytes(last, view, tmp_path / "last dealt anew") == fitted
     # The comparison can fail: what is learned from does leave one.
-    before = fitted_bytes(with_other_items(catalogue, 3), view, paths, tmp_path / "earlier dealt anew")
+    before = fitted_bytes(with_other_items(catalogue, 3), view, tmp_path / "earlier dealt anew")
     assert before.keys() == fitted.keys()
     assert all(before[name] != fitted[name] for name in ("blend.json", "sequence_model/weights.safetensors"))
 
 
-def test_the_order_is_learned_from_what_would_be_found(catalogue, view, paths, monkeypatch) -> None:
+def test_the_order_is_learned_from_what_would_be_found(catalogue, view, monkeypatch) -> None:
     known = catalogue.histories()
-    engine = make_engine(known, view, paths)
+    engine = make_engine(known, view)
     whole = [history for history in known if len(history) > 1][:12]
     exclude = np.flatnonzero(known.lengths > 1)[:12]
     seen: list[list[np.ndarray]] = []

@@ -47,29 +47,6 @@ def test_order_of_test_users_items_leaks_nowhere(parts) -> None:
     assert not set(test.user_ids) & (set(train.user_ids) | set(validation.user_ids))
 
 
-def test_picture_damaged_inside_is_left_out_with_a_warning(catalogue, tmp_path: Path) -> None:
-    import shutil
-
-    from mmsrarec import Dataset
-    from mmsrarec.recommender.fitting import _with_readable_pictures
-
-    shop = catalogue.images.root.parent
-    shutil.copytree(shop, tmp_path / "shop")
-    victim = tmp_path / "shop" / "images" / catalogue.items["image"][3]
-    content = bytearray(victim.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 64] = bytes(64)
-    victim.write_bytes(bytes(content))
-    folder = tmp_path / "shop"
-    data = Dataset.from_csv(folder / "interactions.csv", folder / "items.csv", images=folder / "images")
-    with pytest.warns(
-        UserWarning, match=f"1 pictures are damaged inside and left out, first: .*{victim.name}"
-    ):
-        readable = _with_readable_pictures(data)
-    assert readable.item_content(3).picture is None
-    assert readable.items["image"].null_count() == 1
-
-
 _FIT = """
 import sys
 from mmsrarec import Recommender, make_catalogue

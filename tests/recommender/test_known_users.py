@@ -12,8 +12,8 @@ def test_training_histories_end_where_the_training_set_does(catalogue: Dataset, 
     both = [user for user in train.find_users(validation.user_ids) if user >= 0]
     assert both
     assert len(users.histories[both[0]]) > len(train.histories()[int(both[0])])
-    users.save(tmp_path / "users.parquet")
-    for known in (users, KnownUsers.load(tmp_path / "users.parquet")):
+    users.save(tmp_path)
+    for known in (users, KnownUsers.load(tmp_path)):
         training = known.training_histories()
         assert [history.tolist() for history in training] == [row.tolist() for row in train.histories()]
         position = int(both[0])

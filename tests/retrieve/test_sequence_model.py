@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import subprocess
@@ -402,6 +403,26 @@ class TestContent:
         after = grown.scores(list(histories)[:5])
         np.testing.assert_allclose(after[:, :N_ITEMS], before, atol=1e-6)
         np.testing.assert_allclose(after[:, N_ITEMS:], before[:, -3:], atol=1e-5)
+
+    def test_an_embedding_follows_a_change_of_content(self, coloured: SequenceModel):
+        histories, content = coloured_walks(20, 1)
+        last = N_ITEMS - 1  # never taken: nothing but its content is known of it
+        changed = copy.copy(coloured).redescribe([last, 0], content[[last, 0]], content[[last - 2, 0]])
+        before, after = coloured.scores(list(histories)), changed.scores(list(histories))
+        np.testing.assert_allclose(after[:, last], before[:, last - 2], atol=1e-4)
+        np.testing.assert_array_equal(after[:, :last], before[:, :last])
+        assert np.abs(after[:, last] - before[:, last]).max() > 0.1
+        with pytest.raises(InputError, match="items must hold item ids from 0 to 29"):
+            coloured.redescribe([N_ITEMS], content[:1], content[:1])
+
+    def test_other_counts_change_what_people_without_a_history_get(self, coloured: SequenceModel):
+        counts = np.arange(N_ITEMS)
+        recounted = copy.copy(coloured).recount(counts)
+        assert recounted.scores([[]])[0].argsort().tolist() == counts.tolist()
+        np.testing.assert_array_equal(recounted.scores([[0, 3]]), coloured.scores([[0, 3]]))
+        assert recounted.fingerprint_ != coloured.fingerprint_
+        with pytest.raises(InputError, match=r"counts must have the shape \(30,\), got \(2,\)"):
+            coloured.recount(counts[:2])
 
     def test_an_interrupted_fit_goes_on_to_the_same_weights(self, tmp_path: Path):
         histories, content = coloured_walks(100, 0)

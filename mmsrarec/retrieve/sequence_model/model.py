@@ -15,6 +15,7 @@ from mmsrarec.data import Histories
 from mmsrarec.errors import InputError
 from mmsrarec.retrieve.sequence_model.checkpoint import Checkpoint, Progress
 from mmsrarec.retrieve.sequence_model.encoding import encode_last, encode_positions
+from mmsrarec.retrieve.sequence_model.growing import Growing, check_items
 from mmsrarec.retrieve.sequence_model.networks import ItemEmbedding, Network, build_network
 from mmsrarec.retrieve.sequence_model.parameters import NETWORK_PARAMETERS, PARAMETERS, check_parameters
 from mmsrarec.retrieve.sequence_model.training import Plan, settled, train
@@ -32,7 +33,7 @@ _WEIGHTS = "weights.safetensors"
 _PARAMETERS = "parameters.json"
 
 
-class SequenceModel:
+class SequenceModel(Growing):
     """Predicts the next item of a history, from item ids and, if given, from what the items are.
 
     Trained by the recipe that eSASRec found strongest (Tikhonovich et al. 2025, arXiv 2508.06450): SASRec's task,
@@ -183,9 +184,9 @@ class SequenceModel:
         StoredFileError
             If `workdir` cannot be written to.
         """
-        _check_items("histories", histories.items, n_items)
+        check_items("histories", histories.items, n_items)
         if validation is not None:
-            _check_items("validation", validation.items, n_items)
+            check_items("validation", validation.items, n_items)
         if not (histories.lengths >= 2).any():
             raise InputError("histories hold no user with two events; there is no next item to learn from.")
         described = None if content is None else checked_content(content, n_items)
@@ -256,7 +257,7 @@ class SequenceModel:
             equals the user embedding of the first `t + 1` events up to rounding.
         """
         network = self._network
-        _check_items("histories", histories.items, self.n_items_)
+        check_items("histories", histories.items, self.n_items_)
         return encode_positions(network, histories, self.max_length)
 
     def scores(
@@ -292,44 +293,10 @@ class SequenceModel:
             scores[empty] = popularity
             return scores
         items = np.asarray(candidates, np.int64)
-        _check_items("candidates", items.ravel(), self.n_items_)
+        check_items("candidates", items.ravel(), self.n_items_)
         scores = np.einsum("ud,ucd->uc", hidden, weight[items], dtype=np.float32)
         scores[empty] = popularity[items[empty]]
         return scores
-
-    def grow(self, n_items: int, *, content: npt.ArrayLike | None = None) -> SequenceModel:
-        """Take in items that came after the fit; they score as items never seen in training do.
-
-        Parameters
-        ----------
-        n_items
-            New size of the catalogue, not below the present one.
-        content
-            float (new items, width), of the new items, as the model was fitted with; ``None`` if it was fitted
-            without.
-
-        Returns
-        -------
-        SequenceModel
-            Itself.
-
-        Raises
-        ------
-        InputError
-            If `n_items` is below the present size, or content is missing, not wanted, or of another shape.
-        """
-        weights = self._network.state_dict()
-        new = n_items - self.n_items_
-        if new < 0:
-            raise InputError(f"n_items must be {self.n_items_} or more, got {n_items}.")
-        old = weights["item_embedding.weight"]
-        weights["item_embedding.weight"] = torch.cat([old, self._unseen.rows(new, content).to(old.device)])
-        network = self._build(n_items)
-        network.load_state_dict(weights)
-        counts = np.concatenate([self.counts_, np.zeros(new, np.int64)])
-        progress = Progress(self.epochs_, self.best_epoch_, self.validation_ndcg_)
-        self._take(network, counts, progress, self._unseen)
-        return self
 
     def save(self, folder: str | Path) -> None:
         """Write weights and parameters as one artefact.
@@ -423,14 +390,5 @@ class SequenceModel:
 
     def _checked(self, histories: Sequence[npt.ArrayLike]) -> Histories:
         flat = Histories.from_lists([np.asarray(history, np.int32) for history in histories])
-        _check_items("histories", flat.items, len(self._network.item_embedding.weight))
+        check_items("histories", flat.items, len(self._network.item_embedding.weight))
         return flat
-
-
-def _check_items(name: str, items: npt.NDArray[np.integer], n_items: int) -> None:
-    outside = items[(items < 0) | (items >= n_items)]
-    if len(outside):
-        raise InputError(
-            f"{name} must hold item ids from 0 to {n_items - 1}, got {outside[0]}; "
-            "grow the model for items that came after the fit."
-        )
