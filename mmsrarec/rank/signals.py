@@ -16,6 +16,7 @@ from mmsrarec.retrieve import (
     CoInteraction,
     ItemKNN,
     KeywordSearch,
+    Neighbours,
     SequenceModel,
     SimilarUsers,
     Transitions,
@@ -55,8 +56,8 @@ _TURNS = (
 )  # fmt: skip
 _NEIGHBOURS_ASKED = 50
 _PROBABILITY_FLOOR = 1e-6
-# Scores in memory at a time, over users and items.
-_SCORES_AT_ONCE = 1 << 22
+# Scores in memory at a time, over users and items, for each of the signals: a few megabytes each.
+_SCORES_AT_ONCE = 1 << 20
 
 UserSignals = Mapping[str, np.ndarray]
 """Name of a signal → float (n_items,); 0 where it has nothing to say, but for ``sequence``, a log-probability."""
@@ -247,8 +248,18 @@ class Signals:
         items = [*context.history, *(neighbour.item for neighbour in context.neighbours)]
         return [word for item in items for word in self.keywords[item]]
 
+    def find_neighbours(
+        self, histories: Sequence[np.ndarray], exclude_users: np.ndarray | None = None
+    ) -> Neighbours:
+        """Ask for as many similar users as vote; the first of them are those that a prompt tells of."""
+        return self.similar_users.search(histories, _NEIGHBOURS_ASKED, exclude_users=exclude_users)
+
     def of(
-        self, histories: Sequence[np.ndarray], contexts: Sequence[UserContext], exclude_users: np.ndarray
+        self,
+        histories: Sequence[np.ndarray],
+        contexts: Sequence[UserContext],
+        exclude_users: np.ndarray,
+        found: Neighbours | None = None,
     ) -> Iterator[UserSignals]:
         """Give the signals of one user after the other; a few users are computed together.
 
@@ -259,7 +270,11 @@ class Signals:
         exclude_users
             int (users,), knowledge-base ids of those who may not vote for themselves or be their own bridge; −1 for
             none.
+        found
+            What :meth:`find_neighbours` gave for them, if it was asked already.
         """
+        if found is None:
+            found = self.find_neighbours(histories, exclude_users)
         at_once = max(1, _SCORES_AT_ONCE // self.n_items)
         for first in range(0, len(histories), at_once):
             part = slice(first, first + at_once)
@@ -267,7 +282,7 @@ class Signals:
             sequence = sequence_log_probability(self.sequence_model.scores(asked))
             item_knn = self.item_knn.scores(asked)
             transitions = self.transitions.scores(asked)
-            votes = self._votes(asked, excluded)
+            votes = self._votes(found.part(part))
             for row, (history, context) in enumerate(zip(asked, contexts[part], strict=True)):
                 yield {
                     "sequence": sequence[row],
@@ -328,9 +343,8 @@ class Signals:
         counts, _ = self.paths.evidence(history, everything, max_paths=0, exclude_user=exclude_user)
         return counts
 
-    def _votes(self, histories: Sequence[np.ndarray], exclude_users: np.ndarray) -> np.ndarray:
-        votes = np.zeros((len(histories), self.n_items))
-        found = self.similar_users.search(histories, _NEIGHBOURS_ASKED, exclude_users=exclude_users)
+    def _votes(self, found: Neighbours) -> np.ndarray:
+        votes = np.zeros((len(found.users), self.n_items))
         rows, columns = np.nonzero(found.users >= 0)
         weight = np.maximum(found.similarity[rows, columns], 0)
         np.add.at(votes, (rows, found.next_items[rows, columns]), weight)

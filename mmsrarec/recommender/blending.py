@@ -55,7 +55,8 @@ def fit_blend(
     """
     histories = [history[:-1] for history in whole]
     drawn = _draw_negatives(whole, engine.n_items, seed)
-    contexts = engine.builder.build(histories, exclude_users=exclude_users)
+    neighbours = engine.signals.find_neighbours(histories, exclude_users)
+    contexts = engine.builder.build(histories, found=neighbours)
 
     def found(row: int, signals: UserSignals) -> np.ndarray:
         unseen = np.ones(engine.n_items, bool)
@@ -66,7 +67,9 @@ def fit_blend(
     def protocol(row: int, _: UserSignals) -> np.ndarray:
         return np.concatenate([whole[row][-1:], drawn[row]])
 
-    retrieved, sampled = engine.features(histories, contexts, [found, protocol], exclude_users=exclude_users)
+    retrieved, sampled = engine.features(
+        histories, contexts, [found, protocol], exclude_users=exclude_users, found=neighbours
+    )
     engine.ask(
         histories[:asked],
         contexts[:asked],

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmsrarec.errors import InputError
 from mmsrarec.rank import FEATURES, BlendRanker, MLLMRanker, Signals, UserSignals, choose_candidates, logit
-from mmsrarec.retrieve import ContextBuilder, SequenceModel, UserContext
+from mmsrarec.retrieve import ContextBuilder, Neighbours, SequenceModel, UserContext
 
 __all__ = ["Engine", "Ranked"]
 
@@ -185,6 +185,7 @@ class Engine:
         choose: Sequence[Choose],
         *,
         exclude_users: np.ndarray | None = None,
+        found: Neighbours | None = None,
     ) -> list[list[tuple[np.ndarray, np.ndarray]]]:
         """Return candidates and their features, but for the language model's, for several ways to choose them.
 
@@ -196,6 +197,8 @@ class Engine:
             Ways to choose candidates; the signals of a user are computed once for all of them.
         exclude_users
             As in :meth:`rank`.
+        found
+            Similar users, as ``signals.find_neighbours`` gives them, if they were asked for already.
 
         Returns
         -------
@@ -203,12 +206,12 @@ class Engine:
             One list a way, one pair a user.
         """
         excluded = np.full(len(histories), -1) if exclude_users is None else exclude_users
-        found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in choose]
-        for row, signals in enumerate(self.signals.of(histories, contexts, excluded)):
-            for pairs, choice in zip(found, choose, strict=True):
+        by_way: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in choose]
+        for row, signals in enumerate(self.signals.of(histories, contexts, excluded, found)):
+            for pairs, choice in zip(by_way, choose, strict=True):
                 items = np.asarray(choice(row, signals))
                 pairs.append((items, self.signals.features(signals, histories[row], items)))
-        return found
+        return by_way
 
     def ask(
         self,
@@ -242,8 +245,9 @@ class Engine:
         exclude_users: np.ndarray | None,
         progress: str | None,
     ) -> list[Ranked]:
-        contexts = self.builder.build(histories, exclude_users=exclude_users)
-        [pairs] = self.features(histories, contexts, [choose], exclude_users=exclude_users)
+        found = self.signals.find_neighbours(histories, exclude_users)
+        contexts = self.builder.build(histories, found=found)
+        [pairs] = self.features(histories, contexts, [choose], exclude_users=exclude_users, found=found)
         probabilities = self.ask(histories, contexts, pairs, exclude_users=exclude_users, progress=progress)
         ranked = []
         for context, (items, matrix), p in zip(contexts, pairs, probabilities, strict=True):

@@ -14,7 +14,7 @@ from mmsrarec.retrieve.keyword_index import KeywordIndex
 from mmsrarec.retrieve.keyword_search import KeywordSearch
 from mmsrarec.retrieve.path_evidence import PathEvidence, PathFinder
 from mmsrarec.retrieve.sequence_model import SequenceModel
-from mmsrarec.retrieve.similar_users import SimilarUsers
+from mmsrarec.retrieve.similar_users import Neighbours, SimilarUsers
 
 __all__ = [
     "Bridges",
@@ -24,6 +24,7 @@ __all__ = [
     "ItemView",
     "KeywordIndex",
     "KeywordSearch",
+    "Neighbours",
     "NextItem",
     "PathEvidence",
     "PathFinder",

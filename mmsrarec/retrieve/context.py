@@ -14,7 +14,7 @@ import numpy as np
 from mmsrarec.errors import InputError
 from mmsrarec.retrieve.item_view import ItemView
 from mmsrarec.retrieve.path_evidence import PathEvidence, PathFinder
-from mmsrarec.retrieve.similar_users import SimilarUsers
+from mmsrarec.retrieve.similar_users import Neighbours, SimilarUsers
 
 __all__ = ["ContextBuilder", "NextItem", "UserContext"]
 
@@ -122,7 +122,11 @@ class ContextBuilder:
         self._count_tokens = count_tokens
 
     def build(
-        self, histories: Sequence[np.ndarray], *, exclude_users: np.ndarray | None = None
+        self,
+        histories: Sequence[np.ndarray],
+        *,
+        exclude_users: np.ndarray | None = None,
+        found: Neighbours | None = None,
     ) -> list[UserContext]:
         """Build one context a history.
 
@@ -132,6 +136,8 @@ class ContextBuilder:
             Dense item ids of each user, oldest first; empty histories are allowed.
         exclude_users
             Dense knowledge-base id of each user, −1 for none: a user is never its own neighbour.
+        found
+            What similar users were found for them, as many as are to be told of or more, if that was asked already.
 
         Returns
         -------
@@ -142,9 +148,13 @@ class ContextBuilder:
             UserContext(tuple(int(item) for item in history[-self.history :]), ()) for history in histories
         ]
         if self.neighbours and contexts:
-            found = self.similar_users.search(
-                [np.asarray(history) for history in histories], self.neighbours, exclude_users=exclude_users
-            )
+            if found is None:
+                found = self.similar_users.search(
+                    [np.asarray(history) for history in histories],
+                    self.neighbours,
+                    exclude_users=exclude_users,
+                )
+            first = slice(None), slice(self.neighbours)
             contexts = [
                 replace(
                     context,
@@ -155,7 +165,11 @@ class ContextBuilder:
                     ),
                 )
                 for context, users, items, similarities in zip(
-                    contexts, found.users, found.next_items, found.similarity, strict=True
+                    contexts,
+                    found.users[first],
+                    found.next_items[first],
+                    found.similarity[first],
+                    strict=True,
                 )
             ]
         return [self._fit_budget(context) for context in contexts]

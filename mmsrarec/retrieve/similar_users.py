@@ -54,6 +54,10 @@ class Neighbours:
     next_items: npt.NDArray[np.int32]
     similarity: npt.NDArray[np.float32]
 
+    def part(self, rows: slice) -> Neighbours:
+        """Give those of some of the askers."""
+        return Neighbours(self.users[rows], self.next_items[rows], self.similarity[rows])
+
 
 class SimilarUsers:
     """Exact search over the positions of training users, by the cosine of their representations.

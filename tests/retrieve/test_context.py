@@ -75,3 +75,10 @@ def test_bad_arguments_are_named(
 ) -> None:
     with pytest.raises(InputError, match=message):
         ContextBuilder(view, similar_users, count_tokens=len, **argument)
+
+
+def test_similar_users_that_were_found_before_are_told_of_as_if_asked_for(catalogue, builder, similar_users):
+    histories = [catalogue.histories()[user] for user in range(6)]
+    exclude = np.arange(6)
+    found = similar_users.search(histories, 20, exclude_users=exclude)
+    assert builder.build(histories, found=found) == builder.build(histories, exclude_users=exclude)
