@@ -128,7 +128,7 @@ def join_users(first: Dataset, second: Dataset) -> tuple[Dataset, npt.NDArray[np
     new = np.flatnonzero(found < 0)
     found[new] = first.n_users + np.arange(len(new))
     later = second.interactions.with_columns(user=pl.Series(found[second.interactions["user"].to_numpy()]))
-    later = later.join(first.interactions, on=["user", "item"], how="anti", maintain_order="left")
+    later = _without_known(later, first.interactions)
     marked = [
         events.with_columns(pl.lit(of_first).alias("first"))
         for events, of_first in ((first.interactions, True), (later, False))
@@ -147,7 +147,7 @@ def add_interactions(
     table = Table.read(interactions, "interactions", columns)
     check_mapping(columns, [table])
     events, user_ids, _ = build_events(table, dataset.item_ids, dataset.user_ids)
-    fresh = events.join(dataset.interactions, on=["user", "item"], how="anti", maintain_order="left")
+    fresh = _without_known(events, dataset.interactions)
     reject_rows(table, events["row"].filter(~events["row"].is_in(fresh["row"].implode())), "duplicate event")
     table.bad_rows.report(strict=strict)
     merged = pl.concat([dataset.interactions, fresh.drop("row")], how="diagonal_relaxed")
@@ -157,3 +157,11 @@ def add_interactions(
         user_ids=user_ids,
         bad_rows=dataset.bad_rows + table.bad_rows,
     )
+
+
+def _without_known(events: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Drop events whose user and item met before."""
+    pairs = ["user", "item"]
+    # First down to what both have: the table that a join builds of its right side is larger than the events.
+    met = known.select(pairs).join(events.select(pairs), on=pairs, how="semi")
+    return events.join(met, on=pairs, how="anti", maintain_order="left")

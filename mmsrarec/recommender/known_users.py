@@ -113,16 +113,15 @@ class KnownUsers:
         bad_rows : BadRows
             What could not be used.
         """
-        grown = self.data.with_interactions(interactions, columns=columns, strict=strict)
+        marked = self.data.interactions.with_columns(training=self.training_events)
+        grown = replace(self.data, interactions=marked).with_interactions(
+            interactions, columns=columns, strict=strict
+        )
         training = np.concatenate([self.training, np.ones(grown.n_users - len(self), bool)])
-        pairs = ["user", "item"]
-        marked = self.data.interactions.select(*pairs, pl.Series("training", self.training_events))
-        old = grown.interactions.select(pairs).join(marked, on=pairs, how="left", maintain_order="left")
-        flags = pl.select(
-            pl.coalesce(old["training"], pl.Series(training[old["user"].to_numpy()]))
-        ).to_series()
-        known = KnownUsers(replace(grown, bad_rows=BadRows()), training, flags.to_numpy())
-        return known, grown.bad_rows
+        events = grown.interactions
+        flags = events["training"].fill_null(pl.Series(training[events["user"].to_numpy()]))
+        data = replace(grown, interactions=events.drop("training"), bad_rows=BadRows())
+        return KnownUsers(data, training, flags.to_numpy()), grown.bad_rows
 
     def with_catalogue(self, data: Dataset) -> KnownUsers:
         """Return the same users over a catalogue whose items are other ones or more."""

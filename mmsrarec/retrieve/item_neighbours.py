@@ -141,11 +141,15 @@ class ItemKNN:
         )
         touched.data[:] = 1  # repeated events were summed
         users = np.asarray(touched.sum(axis=0)).ravel()
-        shared = (touched.T @ touched).tocsr()
-        shared.setdiag(0)
+        shared = touched.T.tocsr() @ touched  # (n_items, n_items)
+        # In place: the matrix is the largest thing of a fit without a language model.
+        owner = np.repeat(np.arange(n_items, dtype=np.int32), np.diff(shared.indptr))
+        shared.data[shared.indices == owner] = 0
+        inverse = (1 / np.sqrt(np.maximum(users, 1))).astype(np.float32)
+        shared.data *= inverse[owner]
+        shared.data *= inverse[shared.indices]
         shared.eliminate_zeros()
-        inverse = sp.diags((1 / np.sqrt(np.maximum(users, 1))).astype(np.float32))
-        self.similarity_ = sp.csr_matrix(inverse @ shared @ inverse, dtype=np.float32)
+        self.similarity_ = shared
         self._tie_break = (1e-6 * users / max(users.max(initial=0), 1)).astype(np.float32)
         return self
 
