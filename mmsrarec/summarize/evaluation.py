@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mmsrarec.data import ItemContent
+from mmsrarec.summarize.admission import own_less_others
 from mmsrarec.summarize.answers import ItemAnswers
 from mmsrarec.summarize.keywords import ParsedAnswer, keyword_key
 from mmsrarec.summarize.rewards import KeywordScorer, rewarded_text
@@ -63,16 +64,16 @@ def measure(
     Returns
     -------
     dict
-        ``items``; means ``information``, ``reconstruction``, ``length``, ``total``; and shares: ``repaired`` answers;
-        ``copied_title`` (see :func:`copies_title`); ``repeats``, of all written keywords those that repeat another of
-        their answer; ``most_common_list``, of all items those whose keywords hold the most frequent set of words; and
-        ``most_common_keyword``, of all items those that hold the most frequent keyword.
+        ``items``; means ``information``, ``reconstruction``, ``length``, ``total``, and ``own_less_others``, how much
+        nearer keywords are to their own item's text than to the others' (NaN for one item); and shares:
+        ``repaired`` answers; ``copied_title`` (see :func:`copies_title`); ``repeats``, of all written keywords those
+        that repeat another of their answer; ``most_common_list``, of all items those whose keywords hold the most
+        frequent set of words; and ``most_common_keyword``, of all items those that hold the most frequent keyword.
     """
-    reward = scorer.score(
-        [answer.keywords for answer in answers],
-        [answer.written for answer in answers],
-        [rewarded_text(content) for content in contents],
-    )
+    keywords = [answer.keywords for answer in answers]
+    texts = [rewarded_text(content) for content in contents]
+    reward = scorer.score(keywords, [answer.written for answer in answers], texts)
+    nearer = own_less_others(keywords, texts, scorer.encoder) if len(answers) > 1 else np.array([np.nan])
     means = {
         name: float(getattr(reward, name).double().mean())
         for name in ("information", "reconstruction", "length", "total")
@@ -90,6 +91,7 @@ def measure(
     return {
         "items": float(len(answers)),
         **means,
+        "own_less_others": float(nearer.mean()),
         "repaired": float(np.mean([answer.repaired for answer in answers])),
         "copied_title": float(np.mean(copied)),
         "repeats": (written - kept) / written if written else 0.0,

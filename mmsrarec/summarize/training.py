@@ -21,6 +21,7 @@ from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger
 from mmsrarec.storage import MANIFEST, fingerprint, read_json, write_json
+from mmsrarec.summarize.admission import are_about_their_items
 from mmsrarec.summarize.grpo import POLICY, REFERENCE, PolicyPrompt, grpo_config, train_policy
 from mmsrarec.summarize.prompts import image_prompt, text_prompt
 from mmsrarec.summarize.reward_log import read_log
@@ -31,7 +32,7 @@ from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora, warm
 __all__ = ["GRPO", "WARM_START", "TrainedAdapters", "TrainingPlan", "policy_prompts", "train_adapters"]
 
 WARM_START, GRPO = "warm_start", "grpo"
-_MADE_FROM = "made_from.json"
+_MADE_FROM, _ADMISSION = "made_from.json", "image_prompts_admitted.json"
 
 
 @dataclass(frozen=True)
@@ -228,9 +229,13 @@ def _reinforce(
         )
         learned_from, looked_at = _set_aside(contents, plan.early_stop_items, seed)
         text_prompts, image_prompts = policy_prompts(backbone, learned_from, text_tokens=plan.text_tokens)
-        held_out = policy_prompts(backbone, looked_at, text_tokens=plan.text_tokens) if looked_at else ()
+        held_out = (
+            policy_prompts(backbone, looked_at, text_tokens=plan.text_tokens) if looked_at else ((), ())
+        )
         backbone.load_adapter(POLICY, workdir / WARM_START)
         try:
+            if image_prompts and not _admitted(backbone, scorer, image_prompts, plan, run, seed):
+                image_prompts, held_out = [], (held_out[0], ())
             train_policy(
                 backbone,
                 text_prompts,
@@ -253,6 +258,37 @@ def _reinforce(
         {name: value for name, value in step.items() if name != "seconds"}
         for step in read_log(run / "rewards.jsonl")
     ]
+
+
+def _admitted(
+    backbone: Backbone,
+    scorer: KeywordScorer,
+    image_prompts: Sequence[PolicyPrompt],
+    plan: TrainingPlan,
+    run: Path,
+    seed: int,
+) -> bool:
+    """Whether image prompts are learned from; decided once, so that a resumed run takes the same prompts."""
+    decision = run / _ADMISSION
+    if not decision.exists():
+        admitted = are_about_their_items(
+            backbone,
+            POLICY,
+            image_prompts,
+            scorer.encoder,
+            answer_tokens=plan.answer_tokens,
+            limit=plan.max_keywords,
+            seed=seed,
+        )
+        write_json(decision, admitted)
+    if read_json(decision):
+        return True
+    logger.warning(
+        "answers about pictures are no nearer to their own items' texts than to others', so rewards would teach one "
+        "list for all pictures; GRPO learns from text prompts alone. Align the backbone on more pictures, or use a "
+        "larger one."
+    )
+    return False
 
 
 def _set_aside(
