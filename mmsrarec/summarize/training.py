@@ -229,13 +229,13 @@ def _reinforce(
         )
         learned_from, looked_at = _set_aside(contents, plan.early_stop_items, seed)
         text_prompts, image_prompts = policy_prompts(backbone, learned_from, text_tokens=plan.text_tokens)
-        held_out = (
-            policy_prompts(backbone, looked_at, text_tokens=plan.text_tokens) if looked_at else ((), ())
-        )
+        held_out: tuple[list[PolicyPrompt], ...] = ()
+        if looked_at:
+            held_out = policy_prompts(backbone, looked_at, text_tokens=plan.text_tokens)
         backbone.load_adapter(POLICY, workdir / WARM_START)
         try:
             if image_prompts and not _admitted(backbone, scorer, image_prompts, plan, run, seed):
-                image_prompts, held_out = [], (held_out[0], ())
+                image_prompts, held_out = [], held_out[:1]
             train_policy(
                 backbone,
                 text_prompts,
