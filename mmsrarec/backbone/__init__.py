@@ -12,6 +12,7 @@ from mmsrarec.backbone.backbone import Backbone
 from mmsrarec.backbone.cost import Cost, counting
 from mmsrarec.backbone.projector import load_projector, save_projector
 from mmsrarec.backbone.prompt import Encoded, PictureLike, Prompt
+from mmsrarec.backbone.readout import Readout
 from mmsrarec.backbone.token_budget import count_tokens, cut_text
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "Encoded",
     "PictureLike",
     "Prompt",
+    "Readout",
     "SentenceEncoder",
     "count_tokens",
     "counting",

@@ -22,6 +22,7 @@ from mmsrarec.backbone.loaded import LoadedModel
 from mmsrarec.backbone.loading import load_pair
 from mmsrarec.backbone.output_head import OutputHead
 from mmsrarec.backbone.prompt import Encoded, Prompt
+from mmsrarec.backbone.readout import Readout
 
 if TYPE_CHECKING:
     from mmsrarec.backbone.align import AlignResult
@@ -183,6 +184,7 @@ class Backbone(LoadedModel):
         *,
         yes: str = "yes",
         no: str = "no",
+        readout: Readout | None = None,
         share_prefix: bool = True,
         batch_tokens: int | None = None,
         progress: str | None = None,
@@ -198,6 +200,8 @@ class Backbone(LoadedModel):
             Any number of prompts; those of one user next to each other, so that what they share is run once.
         yes, no
             The two answers.
+        readout
+            Added to the log-odds; ``None`` adds nothing.
         share_prefix
             ``False`` runs every prompt whole; the result is the same within 1e-5 in float32.
         batch_tokens
@@ -227,6 +231,7 @@ class Backbone(LoadedModel):
             prompts,
             yes=yes,
             no=no,
+            readout=readout,
             share_prefix=share_prefix,
             batch_tokens=batch_tokens or self.batch_tokens,
             progress=progress,

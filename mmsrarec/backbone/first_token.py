@@ -6,7 +6,7 @@ spell the two words are used, and only at the last position of each prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +15,14 @@ import torch
 from mmsrarec.backbone.batching import advancing
 from mmsrarec.backbone.encoding import encode
 from mmsrarec.backbone.prompt import Prompt
+from mmsrarec.backbone.readout import Readout
 from mmsrarec.backbone.shared_prefix import last_states
 from mmsrarec.errors import InputError
 
 if TYPE_CHECKING:
     from mmsrarec.backbone.backbone import Backbone
 
-__all__ = ["first_token_probability", "hidden_states", "spellings"]
+__all__ = ["answer_log_odds", "first_token_probability", "hidden_states", "spellings"]
 
 _WORD_STARTS = "\u0120\u2581 "  # how byte-level and SentencePiece vocabularies write a leading space
 
@@ -84,24 +85,39 @@ def answer_rows(backbone: Backbone, yes: str, no: str) -> tuple[list[int], list[
     return rows[0], rows[1]
 
 
+def answer_log_odds(
+    backbone: Backbone, *, yes: str = "yes", no: str = "no"
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function from last hidden states (B, hidden) to log p(yes) - log p(no), float32 (B,).
+
+    The probabilities of all spellings of a word are added up.
+    """
+    yes_rows, no_rows = answer_rows(backbone, yes, no)
+    head = backbone.output_head().rows(yes_rows + no_rows)
+
+    def log_odds(states: torch.Tensor) -> torch.Tensor:
+        logits = head(states).float()  # (B, spellings of yes and of no)
+        return logits[:, : len(yes_rows)].logsumexp(-1) - logits[:, len(yes_rows) :].logsumexp(-1)
+
+    return log_odds
+
+
 def first_token_probability(
     backbone: Backbone,
     prompts: Sequence[Prompt],
     *,
     yes: str = "yes",
     no: str = "no",
+    readout: Readout | None = None,
     share_prefix: bool = True,
     batch_tokens: int,
     progress: str | None = None,
 ) -> np.ndarray:
     """See :meth:`mmsrarec.backbone.Backbone.first_token_probability`."""
-    yes_rows, no_rows = answer_rows(backbone, yes, no)
-    head = backbone.output_head().rows(yes_rows + no_rows)
+    log_odds = answer_log_odds(backbone, yes=yes, no=no)
 
     def probability(states: torch.Tensor) -> torch.Tensor:
-        logits = head(states).float()  # (B, spellings of yes and of no)
-        odds = logits[:, : len(yes_rows)].logsumexp(-1) - logits[:, len(yes_rows) :].logsumexp(-1)
-        return torch.sigmoid(odds)
+        return torch.sigmoid(log_odds(states) + (readout(states) if readout else 0.0))
 
     return _over_last_states(backbone, prompts, probability, share_prefix, batch_tokens, progress, ())
 

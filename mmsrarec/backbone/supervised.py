@@ -1,8 +1,6 @@
-"""Supervised fine-tuning of one adapter on pairs of prompt and answer, through TRL's SFTTrainer.
+"""Supervised fine-tuning of one adapter on prompts with answers and on prompts to compare, through TRL's SFTTrainer.
 
-Used by the summarizer's warm start and by the ranker's multi-task tuning. The loss is the paper's: the mean over
-examples of the NLL of the answer's tokens, summed over the answer (MMSRARec, stage 3); it is computed by
-``kernels.sequence_nll`` on the hidden states of answer tokens alone, so logits of a whole prompt never exist.
+Used by the summarizer's warm start and by the ranker's multi-task tuning. What is minimized stands in ``losses``.
 """
 
 from __future__ import annotations
@@ -22,16 +20,16 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
-from mmsrarec.backbone.forward import whole_inputs
-from mmsrarec.backbone.prompt import Encoded, Prompt
+from mmsrarec.backbone.losses import example_loss
+from mmsrarec.backbone.packing import TrainingRow
+from mmsrarec.backbone.prompt import Prompt
 from mmsrarec.errors import InputError
-from mmsrarec.kernels import sequence_nll
 from mmsrarec.progress import Ticker, ticker
 
 if TYPE_CHECKING:
     from mmsrarec.backbone.backbone import Backbone
 
-__all__ = ["RESUMABLE", "StepLog", "answer_loss", "last_checkpoint", "supervised_config", "supervised_tune"]
+__all__ = ["RESUMABLE", "StepLog", "last_checkpoint", "supervised_config", "supervised_tune"]
 
 
 def supervised_config(workdir: Path, *, seed: int, cpu: bool) -> SFTConfig:
@@ -98,8 +96,8 @@ _MOST_VALIDATIONS = 20
 def supervised_tune(
     backbone: Backbone,
     adapter: str,
-    prompts: Sequence[Prompt],
-    answers: Sequence[str],
+    prompts: Sequence[Prompt | Sequence[Prompt]],
+    answers: Sequence[str | int],
     *,
     workdir: str | Path,
     config: SFTConfig | None = None,
@@ -120,7 +118,9 @@ def supervised_tune(
     adapter
         Name of an adapter that was added before; its weights are changed.
     prompts, answers
-        One answer a prompt. The loss is taken on the answer and its end-of-turn token only.
+        A prompt and what to write: the loss is taken on the answer and its end-of-turn token only. Or some prompts
+        that begin alike, and the position of the one that deserves a yes: they are compared, see
+        :func:`~mmsrarec.backbone.losses.comparison_loss`, and what they begin with is run once.
     workdir
         For checkpoints and ``steps.jsonl``. A run that was interrupted goes on from its last checkpoint.
     config
@@ -146,7 +146,7 @@ def supervised_tune(
     Raises
     ------
     InputError
-        If `prompts` and `answers` differ in length or are empty, or `patience` is below 1.
+        If `prompts` and `answers` differ in length or are empty or do not fit, or `patience` is below 1.
     """
     if patience < 1:
         raise InputError(f"patience must be 1 or more, got {patience}.")
@@ -156,7 +156,7 @@ def supervised_tune(
         )
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    encoded = backbone.encode(prompts, answers)
+    encoded = _encode(backbone, prompts, answers)
     # Its check runs the model; among the steps it would draw from their dropout, and a resumed run at another step.
     backbone.output_head()
     arguments = replace(
@@ -191,6 +191,28 @@ def supervised_tune(
     return log.steps
 
 
+def _encode(
+    backbone: Backbone, prompts: Sequence[Prompt | Sequence[Prompt]], answers: Sequence[str | int]
+) -> list[TrainingRow]:
+    """Turn examples into token ids, those with an answer at once."""
+    rows: list[TrainingRow | None] = [None] * len(prompts)
+    written: list[tuple[int, Prompt, str]] = []
+    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        if isinstance(prompt, Prompt) and isinstance(answer, str):
+            written.append((number, prompt, answer))
+        elif not isinstance(prompt, Prompt) and isinstance(answer, int) and 0 <= answer < len(prompt) >= 2:
+            rows[number] = TrainingRow(tuple(backbone.encode(prompt)), answer)
+        else:
+            raise InputError(
+                f"example {number} must be a Prompt with a text, or two or more of them with the position of the right "
+                f"one, got {type(prompt).__name__} with {answer!r}."
+            )
+    encoded = backbone.encode([prompt for _, prompt, _ in written], [answer for *_, answer in written])
+    for (number, *_), one in zip(written, encoded, strict=True):
+        rows[number] = TrainingRow((one,))
+    return [row for row in rows if row is not None]
+
+
 def _steps(arguments: SFTConfig, rows: int) -> int:
     """Count the optimizer steps of a run."""
     if arguments.max_steps > 0:
@@ -205,7 +227,7 @@ class _AnswerTrainer(SFTTrainer):
     def __init__(
         self,
         backbone: Backbone,
-        encoded: Sequence[Encoded],
+        encoded: Sequence[TrainingRow],
         *,
         adapter: str,
         validate: Callable[[], float] | None,
@@ -230,9 +252,9 @@ class _AnswerTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the mean over examples of the answers' summed NLL."""
+        """Return the mean loss over examples."""
         rows = [self._encoded[index] for index in inputs["index"].tolist()]
-        loss, outputs = answer_loss(self._backbone, model, rows)
+        loss, outputs = example_loss(self._backbone, model, rows)
         return (loss, outputs) if return_outputs else loss
 
     def validate_start(self, log: StepLog) -> None:
@@ -274,61 +296,6 @@ class _AnswerTrainer(SFTTrainer):
         named = folder / self._adapter / "adapter_model.safetensors"
         weights = named if named.exists() else folder / named.name
         set_peft_model_state_dict(self._backbone.model, load_file(weights), adapter_name=self._adapter)
-
-
-def answer_loss(
-    backbone: Backbone, model: torch.nn.Module, rows: Sequence[Encoded]
-) -> tuple[torch.Tensor, Any]:
-    """Compute the mean over examples of the answers' summed NLL.
-
-    Parameters
-    ----------
-    backbone
-        Holds the model.
-    model
-        What is called: the model itself, or what a trainer wrapped around it.
-    rows
-        Encoded prompts with answers.
-
-    Returns
-    -------
-    loss : torch.Tensor
-        A scalar.
-    outputs
-        What the model returned.
-    """
-    # The model's own forward is called, not its inside, so that a distributed wrapper sees the call.
-    outputs = model(
-        **whole_inputs(backbone, rows), use_cache=False, output_hidden_states=True, logits_to_keep=1
-    )
-    hidden = outputs.hidden_states[-1]  # (rows, tokens, hidden)
-    before, targets, offsets = _answer_positions(rows)
-    head = backbone.output_head()
-    # Mixed precision hands out float32 whatever the weights are.
-    states = head.scaled(hidden[before[0], before[1]]).to(head.weight.dtype)  # (answer tokens, hidden)
-    nll = sequence_nll(
-        states,
-        head.weight,
-        targets.to(hidden.device),
-        offsets.to(hidden.device),
-        reduction="sum",
-        softcap=head.softcap,
-    )
-    return nll.mean(), outputs
-
-
-def _answer_positions(
-    rows: Sequence[Encoded],
-) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, torch.Tensor]:
-    """Return (row, position) before each answer token, the tokens, and each row's offsets into them."""
-    row_index, position, targets, offsets = [], [], [], [0]
-    for index, row in enumerate(rows):
-        answer = row.input_ids[row.answer_start :]
-        targets.append(answer)
-        row_index.append(torch.full((len(answer),), index))
-        position.append(torch.arange(row.answer_start - 1, len(row) - 1))
-        offsets.append(offsets[-1] + len(answer))
-    return (torch.cat(row_index), torch.cat(position)), torch.cat(targets), torch.tensor(offsets)
 
 
 def _collate_indices(rows: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:

@@ -5,10 +5,12 @@ The fine-tuning itself is :func:`mmsrarec.backbone.supervised_tune`, which the s
 
 from mmsrarec.tune.negatives import DEFAULT_NEGATIVES, draw_negatives
 from mmsrarec.tune.prompts import TEMPLATES, WORDINGS, fill, template_fingerprint, template_text
-from mmsrarec.tune.sampling import DEFAULT_MIXTURE, sample_examples
+from mmsrarec.tune.readout import FittedReadout, compared_states, fit_readout
+from mmsrarec.tune.sampling import DEFAULT_MIXTURE, PAPER_MIXTURE, last_choices, sample_examples
 from mmsrarec.tune.tasks import (
     Example,
     choose_next,
+    compare,
     match_keywords,
     next_keywords,
     yes_no,
@@ -19,12 +21,18 @@ from mmsrarec.tune.validation import mean_auc, ranking_validation
 __all__ = [
     "DEFAULT_MIXTURE",
     "DEFAULT_NEGATIVES",
+    "PAPER_MIXTURE",
     "TEMPLATES",
     "WORDINGS",
     "Example",
+    "FittedReadout",
     "choose_next",
+    "compare",
+    "compared_states",
     "draw_negatives",
     "fill",
+    "fit_readout",
+    "last_choices",
     "match_keywords",
     "mean_auc",
     "next_keywords",

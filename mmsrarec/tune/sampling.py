@@ -6,7 +6,7 @@ is built from what came before the positive and from other users only, so it nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -16,14 +16,19 @@ from mmsrarec.progress import track
 from mmsrarec.retrieve import ContextBuilder, PathEvidence, UserContext
 from mmsrarec.tune.negatives import DEFAULT_NEGATIVES, HardCandidates, draw_negatives
 from mmsrarec.tune.prompts import WORDINGS
-from mmsrarec.tune.tasks import Example, choose_next, match_keywords, next_keywords, yes_no
+from mmsrarec.tune.tasks import Example, choose_next, compare, match_keywords, next_keywords, yes_no
 
-__all__ = ["DEFAULT_MIXTURE", "sample_examples"]
+__all__ = ["DEFAULT_MIXTURE", "PAPER_MIXTURE", "last_choices", "sample_examples"]
 
-DEFAULT_MIXTURE = {"yes_no": 0.6, "choose_next": 0.15, "next_keywords": 0.1, "match_keywords": 0.15}
-"""Share of each kind of task. Ranking asks the yes/no question, so most examples do."""
+DEFAULT_MIXTURE = {"compare": 0.6, "choose_next": 0.15, "next_keywords": 0.1, "match_keywords": 0.15}
+"""Share of each kind of task. Ranking compares by the yes/no question, so most examples do."""
 
-_OPTIONS = 4
+PAPER_MIXTURE = {"yes_no": 0.6, "choose_next": 0.15, "next_keywords": 0.1, "match_keywords": 0.15}
+"""The same with one yes/no question at a time, as the paper tunes."""
+
+_KINDS = PAPER_MIXTURE.keys() | DEFAULT_MIXTURE.keys()
+# Wrong answers of each kind; a yes/no question has one or none.
+_WRONG = {"compare": 5, "choose_next": 3, "match_keywords": 3, "next_keywords": 0}
 # Ranking asks the first wording, so half of the examples are told in it.
 _WORDING_SHARES = np.array([0.5, *[0.5 / (WORDINGS - 1)] * (WORDINGS - 1)])
 
@@ -68,60 +73,134 @@ def sample_examples(
     InputError
         If a kind is unknown, a share is negative, no user has two events, or a user has too few untouched items.
     """
-    _check_shares("mixture", mixture, DEFAULT_MIXTURE)
+    _check_shares("mixture", mixture, _KINDS)
     _check_shares("negatives", negatives, DEFAULT_NEGATIVES)
     rng = np.random.default_rng(seed)
-    lengths = np.diff(histories.indptr)
-    users = np.flatnonzero(lengths >= 2)
     if not count:
         return []
-    if not len(users):
-        raise InputError(
-            "no user has two events, so there is no next item to learn from; give longer histories."
-        )
-    chosen = rng.choice(users, count)
-    cuts = np.array([rng.integers(1, lengths[user]) for user in chosen], dtype=np.int64)
-    prefixes = [histories[int(user)][:cut] for user, cut in zip(chosen, cuts, strict=True)]
-    following = np.array([histories[int(user)][cut] for user, cut in zip(chosen, cuts, strict=True)])
-    exclude = chosen.astype(np.int32)
-    contexts = builder.build(prefixes, exclude_users=exclude)
+    chosen = rng.choice(_with_a_next_item(histories), count)
+    cuts = np.array([rng.integers(1, len(histories[int(user)])) for user in chosen], dtype=np.int64)
+    moments = _Moments(histories, builder, chosen, cuts)
     kinds = rng.choice(list(mixture), count, p=_normalized(mixture))
     wordings = 1 + rng.choice(WORDINGS, count, p=_WORDING_SHARES)
     asks = kinds == "yes_no"
     # The first, third, … yes/no example is a positive.
     is_next = asks & (np.cumsum(asks) % 2 == 1)
-    wanted = np.where(asks, ~is_next * 1, np.where(kinds == "next_keywords", 0, _OPTIONS - 1))
-
-    def suggest(rows: np.ndarray) -> Sequence[np.ndarray]:
-        assert hard_candidates is not None
-        return hard_candidates(
-            [prefixes[row] for row in rows], [contexts[row] for row in rows], exclude[rows]
-        )
-
-    wrong = draw_negatives(
-        histories,
-        chosen,
-        wanted,
-        n_items=len(builder.view),
-        shares=negatives,
-        suggest=suggest if hard_candidates else None,
-        rng=rng,
-    )
+    wanted = np.array([_WRONG.get(kind, 1 - right) for kind, right in zip(kinds, is_next, strict=True)])
+    wrong = moments.negatives(wanted, negatives, hard_candidates, rng)
     asked = [
-        np.array([item if positive else drawn[0]] if ask else [], np.int64)
-        for ask, positive, item, drawn in zip(asks, is_next, following, wrong, strict=True)
+        [item, *drawn] if kind == "compare" else (drawn or [item])[: int(kind == "yes_no")]
+        for kind, item, drawn in zip(kinds, moments.following, wrong, strict=True)
     ]
-    paths = builder.evidence(prefixes, asked, exclude_users=exclude)
+    paths = moments.evidence(asked)
     writer = _Writer(builder, rng)
     return [
         writer.write(
-            str(kinds[row]), int(wordings[row]), contexts[row], int(following[row]), wrong[row], paths[row]
+            str(kinds[row]),
+            int(wordings[row]),
+            moments.contexts[row],
+            moments.following[row],
+            wrong[row],
+            paths[row],
         )
         for row in track(list(range(count)), "writing training examples")
     ]
 
 
-def _check_shares(name: str, shares: Mapping[str, float], known: Mapping[str, float]) -> None:
+def last_choices(
+    histories: Histories,
+    builder: ContextBuilder,
+    *,
+    count: int,
+    negatives: Mapping[str, float] = DEFAULT_NEGATIVES,
+    hard_candidates: HardCandidates | None = None,
+    seed: int = 0,
+) -> list[Example]:
+    """Compare what training users took last with what they did not take, asked just as ranking asks.
+
+    Parameters
+    ----------
+    histories, builder, negatives, hard_candidates, seed
+        As in :func:`sample_examples`.
+    count
+        Number of users, each taken once; fewer where there are not as many with two events.
+
+    Returns
+    -------
+    list of Example
+        Of kind ``"compare"`` in ranking's wording, each of another user, in random order.
+
+    Raises
+    ------
+    InputError
+        If no user has two events, or a user has too few untouched items.
+    """
+    _check_shares("negatives", negatives, DEFAULT_NEGATIVES)
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(_with_a_next_item(histories))[:count]
+    cuts = np.array([len(histories[int(user)]) - 1 for user in chosen], dtype=np.int64)
+    moments = _Moments(histories, builder, chosen, cuts)
+    wrong = moments.negatives(np.full(len(chosen), _WRONG["compare"]), negatives, hard_candidates, rng)
+    asked = [[item, *drawn] for item, drawn in zip(moments.following, wrong, strict=True)]
+    told = zip(moments.contexts, asked, moments.evidence(asked), strict=True)
+    return [compare(context, builder.view, items, paths) for context, items, paths in told]
+
+
+def _with_a_next_item(histories: Histories) -> np.ndarray:
+    users = np.flatnonzero(histories.lengths >= 2)
+    if not len(users):
+        raise InputError(
+            "no user has two events, so there is no next item to learn from; give longer histories."
+        )
+    return users
+
+
+class _Moments:
+    """Training users at a moment of their histories: what came before, and what was next."""
+
+    def __init__(
+        self, histories: Histories, builder: ContextBuilder, users: np.ndarray, cuts: np.ndarray
+    ) -> None:
+        self._histories = histories
+        self._builder = builder
+        self._users = users.astype(np.int32)
+        whole = [histories[int(user)] for user in users]
+        self.before = [history[:cut] for history, cut in zip(whole, cuts, strict=True)]
+        self.following = [int(history[cut]) for history, cut in zip(whole, cuts, strict=True)]
+        self.contexts = builder.build(self.before, exclude_users=self._users)
+
+    def negatives(
+        self,
+        counts: np.ndarray,
+        shares: Mapping[str, float],
+        hard_candidates: HardCandidates | None,
+        rng: np.random.Generator,
+    ) -> list[list[int]]:
+        """Draw wrong answers."""
+
+        def suggest(rows: np.ndarray) -> Sequence[np.ndarray]:
+            assert hard_candidates is not None
+            return hard_candidates(
+                [self.before[row] for row in rows], [self.contexts[row] for row in rows], self._users[rows]
+            )
+
+        return draw_negatives(
+            self._histories,
+            self._users,
+            counts,
+            n_items=len(self._builder.view),
+            shares=shares,
+            suggest=suggest if hard_candidates else None,
+            rng=rng,
+        )
+
+    def evidence(self, candidates: Sequence[Sequence[int]]) -> list[list[PathEvidence]]:
+        """Find what connects each history with each of its candidates."""
+        items = [np.array(row, np.int64) for row in candidates]
+        return self._builder.evidence(self.before, items, exclude_users=self._users)
+
+
+def _check_shares(name: str, shares: Mapping[str, float], known: Collection[str]) -> None:
     if set(shares) - set(known) or min(shares.values(), default=0) < 0 or sum(shares.values()) <= 0:
         raise InputError(f"{name} must give shares of 0 or more to {sorted(known)}, got {dict(shares)}.")
 
@@ -148,6 +227,8 @@ class _Writer:
     ) -> Example:
         if kind == "next_keywords":
             return next_keywords(context, self._view, next_item, wording=wording)
+        if kind == "compare":
+            return compare(context, self._view, [next_item, *wrong], paths, wording=wording)
         if kind == "yes_no":
             candidate = wrong[0] if wrong else next_item
             return yes_no(context, self._view, candidate, not wrong, paths[0], wording=wording)

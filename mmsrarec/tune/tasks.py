@@ -1,8 +1,9 @@
-"""The four kinds of training example: each a pure function of a user's context.
+"""The kinds of training example: each a pure function of a user's context.
 
 MMSRARec tunes on several tasks so that the model learns the domain and not one template (method of stage 3, in
 the spirit of LC-Rec): (a) yes or no on one candidate, (b) choose the next item among a few, (c) write the next
-item's keywords, (d) say which item a set of keywords describes. Ranking uses the prompt of (a), in its first wording.
+item's keywords, (d) say which item a set of keywords describes. Ranking uses the prompt of (a), in its first wording;
+``compare`` asks it of several candidates of one user at once, as ranking does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = [
     "LETTERS",
     "Example",
     "choose_next",
+    "compare",
     "match_keywords",
     "next_keywords",
     "yes_no",
@@ -30,21 +32,22 @@ _NO_PATHS = PathEvidence()
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt with the answer the model should learn.
+    """One prompt with the answer the model should learn, or several to compare.
 
     Attributes
     ----------
     kind
-        ``"yes_no"``, ``"choose_next"``, ``"next_keywords"`` or ``"match_keywords"``.
+        ``"yes_no"``, ``"compare"``, ``"choose_next"``, ``"next_keywords"`` or ``"match_keywords"``.
     prompt
-        What the model reads.
+        What the model reads; for ``"compare"`` one prompt a candidate.
     answer
-        What it should write; the loss is taken on these tokens only.
+        What it should write; the loss is taken on these tokens only. For ``"compare"`` the position of the prompt
+        that deserves a yes.
     """
 
     kind: str
-    prompt: Prompt
-    answer: str
+    prompt: Prompt | tuple[Prompt, ...]
+    answer: str | int
 
 
 def _evidence(context: UserContext, view: ItemView) -> dict[str, str]:
@@ -103,6 +106,36 @@ def yes_no(
     """Return task (a): is this candidate the next item?"""
     prompt = yes_no_prompt(context, view, candidate, paths, wording=wording)
     return Example("yes_no", prompt, "yes" if is_next else "no")
+
+
+def compare(
+    context: UserContext,
+    view: ItemView,
+    candidates: Sequence[int],
+    evidence: Sequence[PathEvidence],
+    *,
+    wording: int = 1,
+) -> Example:
+    """Return task (a) for several candidates of one user: which deserves the surest yes?
+
+    Their prompts begin alike, so learning from all of them costs little more than their own words.
+
+    Parameters
+    ----------
+    context, view
+        As in :func:`yes_no_prompt`.
+    candidates
+        Dense item ids, the next item first, two or more.
+    evidence
+        Paths to each.
+    wording
+        Of the template, from 1.
+    """
+    prompts = [
+        yes_no_prompt(context, view, item, paths, wording=wording)
+        for item, paths in zip(candidates, evidence, strict=True)
+    ]
+    return Example("compare", tuple(prompts), 0)
 
 
 def choose_next(

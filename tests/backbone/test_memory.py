@@ -15,9 +15,10 @@ from transformers.cache_utils import DynamicCache
 from mmsrarec import testing
 from mmsrarec.backbone import Backbone, Prompt, prefix_attention
 from mmsrarec.backbone.forward import whole_inputs
+from mmsrarec.backbone.losses import example_loss
 from mmsrarec.backbone.memory import MemoryNeed, scoring_memory, tuning_memory
+from mmsrarec.backbone.packing import TrainingRow
 from mmsrarec.backbone.shared_prefix import group_by_prefix
-from mmsrarec.backbone.supervised import answer_loss
 
 FAMILIES = ["tiny_llava", "tiny_qwen", "tiny_smolvlm"]
 LORA = LoraConfig(
@@ -130,15 +131,16 @@ def test_the_cache_is_counted_exactly(tiny_qwen: Backbone) -> None:
 def test_tuning_takes_what_was_computed(shape: dict, dtype: str, checkpointing: bool) -> None:
     backbone = made("tiny_qwen", shape, dtype)
     backbone.add_adapter("one", LORA)
-    rows = backbone.encode([Prompt((HISTORY, "yes or no?"))] * 4, ["yes", "no", "yes", "no"])
+    encoded = backbone.encode([Prompt((HISTORY, "yes or no?"))] * 4, ["yes", "no", "yes", "no"])
+    rows = [TrainingRow((one,)) for one in encoded]
     with backbone.train_adapter("one") as model:
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.enable_input_require_grads()
-        answer_loss(backbone, model, rows)[0].backward()
+        example_loss(backbone, model, rows)[0].backward()
         model.zero_grad(set_to_none=True)
         with Peak() as peak:
-            answer_loss(backbone, model, rows)[0].backward()
+            example_loss(backbone, model, rows)[0].backward()
         gradients = sum(weight.grad.nbytes for weight in model.parameters() if weight.grad is not None)
     need = tuning_memory(
         backbone.hf.config,

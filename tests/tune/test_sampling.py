@@ -9,7 +9,16 @@ import pytest
 from mmsrarec.data import Histories, ItemContent
 from mmsrarec.errors import InputError
 from mmsrarec.retrieve import CoInteraction, ContextBuilder, ItemView, PathFinder, SequenceModel, SimilarUsers
-from mmsrarec.tune import DEFAULT_MIXTURE, WORDINGS, Example, sample_examples, template_text
+from mmsrarec.tune import (
+    DEFAULT_MIXTURE,
+    PAPER_MIXTURE,
+    WORDINGS,
+    Example,
+    last_choices,
+    sample_examples,
+    template_text,
+    yes_no_prompt,
+)
 
 
 def test_same_seed_same_examples(catalogue, builder: ContextBuilder) -> None:
@@ -21,9 +30,9 @@ def test_same_seed_same_examples(catalogue, builder: ContextBuilder) -> None:
 
 
 def test_mixture_and_balance(catalogue, builder: ContextBuilder) -> None:
-    examples = sample_examples(catalogue.histories(), builder, count=800, seed=0)
+    examples = sample_examples(catalogue.histories(), builder, count=800, mixture=PAPER_MIXTURE, seed=0)
     kinds = Counter(example.kind for example in examples)
-    for kind, share in DEFAULT_MIXTURE.items():
+    for kind, share in PAPER_MIXTURE.items():
         assert abs(kinds[kind] / 800 - share) < 0.06
     answers = Counter(example.answer for example in examples if example.kind == "yes_no")
     assert abs(answers["yes"] - answers["no"]) <= 1
@@ -88,6 +97,7 @@ def test_no_unseen_item_is_a_clear_error(builder: ContextBuilder) -> None:
 
 
 SECRETS = 12 * 6
+ALL_KINDS = dict.fromkeys(DEFAULT_MIXTURE | PAPER_MIXTURE, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +114,10 @@ def secretive() -> tuple[Histories, ContextBuilder]:
 
 def leaks(example: Example) -> bool:
     """Whether the prompt tells what it asks for."""
+    if example.kind == "compare":
+        answers = ["yes" if place == example.answer else "no" for place in range(len(example.prompt))]
+        single = [Example("yes_no", *asked) for asked in zip(example.prompt, answers, strict=True)]
+        return any(leaks(one) for one in single)
     text = example.prompt.text
     if example.kind == "match_keywords":
         return len(re.findall(r"word\d+x", text)) != 1
@@ -119,12 +133,14 @@ def leaks(example: Example) -> bool:
 
 def test_no_prompt_tells_its_answer(secretive: tuple[Histories, ContextBuilder]) -> None:
     histories, builder = secretive
-    examples = sample_examples(histories, builder, count=300, mixture=dict.fromkeys(DEFAULT_MIXTURE, 1.0))
+    examples = sample_examples(histories, builder, count=300, mixture=ALL_KINDS)
     assert not [example for example in examples if leaks(example)]
+    assert not [example for example in last_choices(histories, builder, count=12) if leaks(example)]
 
 
 @pytest.mark.parametrize(
-    ("forgetful", "kinds"), [("build", set(DEFAULT_MIXTURE) - {"match_keywords"}), ("evidence", {"yes_no"})]
+    ("forgetful", "kinds"),
+    [("build", set(ALL_KINDS) - {"match_keywords"}), ("evidence", {"yes_no", "compare"})],
 )
 def test_a_builder_that_forgets_whom_to_leave_out_is_caught(
     secretive: tuple[Histories, ContextBuilder], monkeypatch, forgetful: str, kinds: set[str]
@@ -132,7 +148,7 @@ def test_a_builder_that_forgets_whom_to_leave_out_is_caught(
     right = getattr(ContextBuilder, forgetful)
     monkeypatch.setattr(ContextBuilder, forgetful, lambda self, *given, exclude_users: right(self, *given))
     histories, builder = secretive
-    examples = sample_examples(histories, builder, count=300, mixture=dict.fromkeys(DEFAULT_MIXTURE, 1.0))
+    examples = sample_examples(histories, builder, count=300, mixture=ALL_KINDS)
     assert {example.kind for example in examples if leaks(example)} == kinds
 
 
@@ -142,6 +158,21 @@ def test_every_wording_is_used_and_ranking_s_own_most(catalogue, builder: Contex
     asked = [template_text("yes_no", 1 + place).rsplit("}", 1)[1] for place in range(WORDINGS)]
     assert set(endings) == set(asked)
     assert abs(endings[asked[0]] / 400 - 0.5) < 0.1
+
+
+def test_last_choices_ask_each_user_once_as_ranking_asks(catalogue, builder: ContextBuilder) -> None:
+    histories = catalogue.histories()
+    examples = last_choices(histories, builder, count=10_000, seed=1)
+    assert len(examples) == (histories.lengths >= 2).sum()
+    assert examples == last_choices(histories, builder, count=10_000, seed=1)
+    asked = {example.prompt[example.answer] for example in examples}
+    for user, history in enumerate(histories):
+        if len(history) >= 2:
+            [context] = builder.build([history[:-1]], exclude_users=np.array([user]))
+            [[paths]] = builder.evidence([history[:-1]], [history[-1:]], exclude_users=np.array([user]))
+            assert yes_no_prompt(context, builder.view, int(history[-1]), paths) in asked
+    assert all(len(set(example.prompt)) == 6 for example in examples)
+    assert len(last_choices(histories, builder, count=3)) == 3
 
 
 @pytest.mark.parametrize("source", ["popularity", "hard"])
