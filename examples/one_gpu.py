@@ -40,8 +40,8 @@ grpo = GRPOConfig(
 )
 sft = SFTConfig(
     "unused",
-    per_device_train_batch_size=4,
-    gradient_accumulation_steps=4,
+    per_device_train_batch_size=1,
+    gradient_accumulation_steps=16,
     num_train_epochs=1,
     learning_rate=1e-4,
     lr_scheduler_type="cosine",
@@ -62,7 +62,7 @@ if arguments.rehearse:
     data = make_catalogue(items=40, users=60, seed=0, folder=f"{arguments.workdir}/shop")
     preset = replace(
         preset, warm_start_items=8, grpo_steps=2, held_out_items=4, sequence_epochs=2, tune_examples=48,
-        tune_validation_users=3, blend_users=3, candidates=8,
+        tune_validation_users=3, readout_users=12, blend_users=3, candidates=8,
     )  # fmt: skip
 else:
     interactions, items, images = arguments.files
@@ -71,9 +71,9 @@ else:
     data = Dataset.from_csv(interactions, items, images=images).k_core(5)
 
 # A history of 5 items and 3 similar users is about 250 tokens; a candidate with its picture (at most 256 tokens of it,
-# see the processor's max_pixels), text and paths about 350.
+# see the processor's max_pixels), text and paths about 350. Six candidates of a user are one row while tuning.
 print("scoring:", scoring_memory(config, users=4, prefix_tokens=250, candidates=21, branch_tokens=350))
-print("tuning:", tuning_memory(config, lora, rows=sft.per_device_train_batch_size, tokens=600))
+print("tuning:", tuning_memory(config, lora, rows=sft.per_device_train_batch_size, tokens=250 + 6 * 350))
 
 train, valid, test = data.split(by="user", ratios=(8, 1, 1), seed=0)
 recommender = Recommender(

@@ -46,9 +46,11 @@ def supervised_config(workdir: Path, *, seed: int, cpu: bool) -> SFTConfig:
     """
     return SFTConfig(
         output_dir=str(workdir),
-        per_device_train_batch_size=4,
+        # One example may be six prompts in one sequence.
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=8,
         num_train_epochs=1,
-        learning_rate=5e-4,
+        learning_rate=2e-4,
         lr_scheduler_type="cosine",
         warmup_steps=5,
         weight_decay=0.0,

@@ -48,7 +48,7 @@ def demo(
     train, validation, test = split_data(data, Split.USER, seed)
     save_held_out(test, workdir, Split.USER.value, seed)
 
-    section("2  Fit: keywords, similar users, a language model tuned on four tasks")
+    section("2  Fit: keywords, similar users, a language model that learns when to say yes")
     from mmsrarec.recommender import Recommender
 
     recommender = Recommender(backbone=backbone, preset="demo", seed=seed)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmsrarec.backbone import Backbone
+from mmsrarec.backbone import Backbone, Readout
 from mmsrarec.retrieve import ItemView, PathEvidence, UserContext
 from mmsrarec.tune import yes_no_prompt
 
@@ -24,12 +24,17 @@ class MLLMRanker:
         Words and pictures of the catalogue.
     adapter
         Name of the tuned adapter in `backbone`; ``None`` asks the bare model.
+    readout
+        Fitted with that adapter; ``None`` takes the words yes and no as they are.
     """
 
-    def __init__(self, backbone: Backbone, view: ItemView, *, adapter: str | None) -> None:
+    def __init__(
+        self, backbone: Backbone, view: ItemView, *, adapter: str | None, readout: Readout | None = None
+    ) -> None:
         self.backbone = backbone
         self.view = view
         self.adapter = adapter
+        self.readout = readout
 
     def probability(
         self,
@@ -65,6 +70,6 @@ class MLLMRanker:
             for item, paths in zip(items, known, strict=True)
         ]
         with self.backbone.adapter(self.adapter):
-            flat = self.backbone.first_token_probability(prompts, progress=progress)
+            flat = self.backbone.first_token_probability(prompts, readout=self.readout, progress=progress)
         ends = np.cumsum([len(items) for items in candidates])
         return [np.asarray(part, np.float32) for part in np.split(flat, ends[:-1])] if len(ends) else []

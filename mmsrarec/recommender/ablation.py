@@ -60,5 +60,5 @@ def preset_without(preset: Preset, without: frozenset[str]) -> Preset:
     if "grpo" in without:
         preset = replace(preset, grpo_steps=0)
     if without & {"sft", "mllm"}:
-        preset = replace(preset, tune_examples=0)
+        preset = replace(preset, tune_examples=0, readout_users=0)
     return preset

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mmsrarec.backbone import Backbone, count_tokens, cut_text
+from mmsrarec.backbone import Backbone, Readout, count_tokens, cut_text
 from mmsrarec.data import Dataset, Histories, ItemContent
 from mmsrarec.rank import BlendRanker, MLLMRanker, Signals
 from mmsrarec.recommender.engine import Engine
@@ -15,10 +15,13 @@ from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.retrieve import ContextBuilder, ItemView, PathFinder, SequenceModel, SimilarUsers, item_text
 from mmsrarec.summarize import Summarizer
 
-__all__ = ["RANK_ADAPTER", "Components", "Retrieval", "join"]
+__all__ = ["RANK_ADAPTER", "READOUT", "Components", "Retrieval", "join"]
 
 RANK_ADAPTER = "rank"
 """Name of the adapter that supervised fine-tuning makes."""
+
+READOUT = "readout.safetensors"
+"""Name of the readout's file."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class Components:
         Of the sentence encoder of the fit.
     retrieval
         Keywords, sequence model, similar users, and what is counted.
+    readout
+        The last step of tuning; ``None`` if there was none, or none was better than the words yes and no.
     blend
         The last step of the ranking.
     without
@@ -125,6 +130,7 @@ class Components:
     retrieval: Retrieval
     blend: BlendRanker
     without: frozenset[str] = field(default_factory=frozenset)
+    readout: Readout | None = None
 
     @cached_property
     def catalogue(self) -> Dataset:
@@ -176,7 +182,7 @@ def join(parts: Components, *, candidates: int) -> Engine:
         signals=parts.retrieval.signals,
         ranker=None
         if "mllm" in parts.without
-        else MLLMRanker(parts.backbone, parts.retrieval.view, adapter=adapter),
+        else MLLMRanker(parts.backbone, parts.retrieval.view, adapter=adapter, readout=parts.readout),
         blend=parts.blend,
         budget=candidates,
     )

@@ -13,21 +13,21 @@ import numpy as np
 import polars as pl
 
 from mmsrarec import __version__
-from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector, save_projector, supervised_tune
+from mmsrarec.backbone import Backbone, Readout, SentenceEncoder, load_projector, save_projector
 from mmsrarec.backbone.identity import config_text
 from mmsrarec.data import Dataset, Histories, ItemContent
 from mmsrarec.errors import InputError
 from mmsrarec.rank import FEATURES, BlendRanker
 from mmsrarec.recommender.blending import MOST_BLEND_USERS, fit_blend
-from mmsrarec.recommender.components import RANK_ADAPTER, Components, Retrieval, join
+from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, Retrieval, join
 from mmsrarec.recommender.contents import content_keys, read_contents
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.recommender.settings import FitSettings
+from mmsrarec.recommender.tuning import make_readout, tune_adapter
 from mmsrarec.retrieve import SequenceModel, SimilarUsers
 from mmsrarec.storage import atomic_path, fingerprint
 from mmsrarec.summarize import KeywordTable, Summarizer
-from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora
-from mmsrarec.tune import DEFAULT_MIXTURE, ranking_validation, sample_examples, template_fingerprint
+from mmsrarec.tune import ranking_validation, template_fingerprint
 from mmsrarec.workspace import CHECKPOINT, KEYWORDS, Workspace
 
 __all__ = ["Fit"]
@@ -247,6 +247,7 @@ class Fit:
             template_fingerprint(),
             settings.preset.tune_examples,
             settings.preset.tune_validation_users,
+            settings.preset.readout_users,
             settings.preset.blend_users,
             # What does not change the ranker's prompts and examples has its own place in what these come from.
             sorted(settings.without - {"grpo", "sft"}),
@@ -256,12 +257,12 @@ class Fit:
             config_text(settings.lora),
             settings.seed,
         )
-        if parts.tuned:
-            workspace.stage(
+        if parts.tuned or settings.preset.readout_users:
+            parts.readout = workspace.stage(
                 "ranker",
                 ranker_print,
-                lambda folder: self._tune(parts, folder),
-                lambda folder: self._load_ranker(folder / "adapter"),
+                lambda folder: self._fit_ranker(parts, folder),
+                lambda folder: self._load_ranker(folder, tuned=parts.tuned),
             )
         self.made_from = fingerprint(ranker_print, settings.preset.blend_users, FEATURES)
         parts.blend = workspace.stage(
@@ -271,30 +272,24 @@ class Fit:
             BlendRanker.load,
         )
 
-    def _tune(self, parts: Components, folder: Path) -> None:
-        examples = sample_examples(
-            self.histories,
-            parts.retrieval.builder,
-            count=self.settings.preset.tune_examples,
-            mixture={"yes_no": 1.0} if "multi_task" in self.settings.without else DEFAULT_MIXTURE,
-            hard_candidates=join(parts, candidates=self.settings.preset.candidates).candidates,
-            seed=self.settings.seed,
-        )
-        lora = self.settings.lora or language_lora(self.backbone)
-        add_fresh_adapter(self.backbone, RANK_ADAPTER, lora, seed=self.settings.seed)
-        supervised_tune(
-            self.backbone,
-            RANK_ADAPTER,
-            [example.prompt for example in examples],
-            [example.answer for example in examples],
-            config=self.settings.sft,
-            workdir=folder / CHECKPOINT,
-            seed=self.settings.seed,
-            validate=self._tune_validation(parts.retrieval),
-            description="tuning the ranker",
-        )
-        self.backbone.save_adapter(RANK_ADAPTER, folder / "adapter")
-        self._keep_logs(folder / CHECKPOINT, "ranker")
+    def _fit_ranker(self, parts: Components, folder: Path) -> None:
+        settings, checkpoint = self.settings, folder / CHECKPOINT
+        if parts.tuned and not (folder / "adapter").exists():
+            tune_adapter(
+                parts,
+                settings,
+                self.histories,
+                validate=self._tune_validation(parts.retrieval),
+                folder=folder / "adapter",
+                checkpoint=checkpoint,
+            )
+        elif parts.tuned:
+            self._load_ranker(folder, tuned=True)
+        if settings.preset.readout_users:
+            readout = make_readout(parts, settings, self.histories, checkpoint=checkpoint / "readout")
+            if readout:
+                readout.save(folder / READOUT)
+        self._keep_logs(checkpoint, "ranker")
 
     def _tune_validation(self, retrieval: Retrieval) -> Callable[[], float] | None:
         preset = self.settings.preset
@@ -317,10 +312,12 @@ class Fit:
         usable = np.flatnonzero(self.validation_histories.lengths >= 2)
         return np.random.default_rng(self.settings.seed).permutation(usable)
 
-    def _load_ranker(self, folder: Path) -> None:
+    def _load_ranker(self, folder: Path, *, tuned: bool) -> Readout | None:
         if RANK_ADAPTER in self.backbone.adapters:
             self.backbone.remove_adapter(RANK_ADAPTER)
-        self.backbone.load_adapter(RANK_ADAPTER, folder)
+        if tuned:
+            self.backbone.load_adapter(RANK_ADAPTER, folder / "adapter")
+        return Readout.load(folder / READOUT) if (folder / READOUT).exists() else None
 
     def _fit_blend(self, parts: Components, folder: Path) -> None:
         usable = self._usable_validation_users()

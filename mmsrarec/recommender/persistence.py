@@ -9,6 +9,7 @@
 ``sequence_model/``       SASRec or GRU4Rec
 ``similar_users/``        the knowledge base
 ``ranker/``               the tuned adapter, if there is one
+``readout.safetensors``   the readout, if there is one
 ``alignment/``            the aligned projector, if there is one
 ``blend.json``            the learned order and its calibration
 ``backbone/``             the language model itself, only if it was given as a loaded pair
@@ -23,10 +24,10 @@ from typing import Any
 
 import polars as pl
 
-from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector, save_projector
+from mmsrarec.backbone import Backbone, Readout, SentenceEncoder, load_projector, save_projector
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.rank import BlendRanker
-from mmsrarec.recommender.components import RANK_ADAPTER, Components, Retrieval
+from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, Retrieval
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.recommender.presets import Preset
 from mmsrarec.retrieve import SequenceModel, SimilarUsers
@@ -75,6 +76,7 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
         "backbone_fingerprint": parts.backbone.fingerprint,
         "encoder_fingerprint": parts.encoder_fingerprint,
         "tuned": parts.tuned,
+        "readout": parts.readout is not None,
         "templates": template_fingerprint(),
         "aligned": parts.aligned,
         "images": None if images is None else str(Path(images.root).resolve()),
@@ -92,6 +94,8 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
         parts.blend.save(path)
         if parts.tuned:
             parts.backbone.save_adapter(RANK_ADAPTER, path / "ranker")
+        if parts.readout:
+            parts.readout.save(path / READOUT)
         if parts.aligned:
             save_projector(parts.backbone, path / "alignment")
         if inside["backbone"]:
@@ -140,11 +144,11 @@ def load_components(
     read_artefact(folder, KIND)
     blend = BlendRanker.load(folder)  # first, since it says so at once if the model is of an older version
     about = read_json(folder / "parameters.json")
-    if "encoder_fingerprint" not in about:
+    if not {"encoder_fingerprint", "readout"} <= about.keys():
         raise StoredFileError(
             f"{folder} was saved by an earlier version, without what an update needs; fit again in its workdir."
         )
-    if about["tuned"] and about.get("templates") != template_fingerprint():
+    if (about["tuned"] or about["readout"]) and about.get("templates") != template_fingerprint():
         raise StoredFileError(
             f"{folder} was tuned on prompts that this version words differently; load it with the version that "
             "fitted it, or fit again."
@@ -200,6 +204,7 @@ def load_components(
         retrieval=retrieval,
         blend=blend,
         without=without,
+        readout=Readout.load(folder / READOUT) if about["readout"] else None,
     )
     return parts, parameters
 

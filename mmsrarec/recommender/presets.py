@@ -30,6 +30,9 @@ class Preset:
     tune_validation_users
         Validation users whose ranking is looked at while tuning goes on, to stop early and keep the best; 0 keeps the
         last. They are others than the blend's as far as there are enough.
+    readout_users
+        Training users whose last choice the readout is fitted on, the last step of tuning and the only one where
+        `tune_examples` is 0; 0 fits none.
     blend_users
         Validation users whose candidates the language model scores to fit the blend.
     candidates
@@ -44,6 +47,7 @@ class Preset:
     sequence_epochs: int
     tune_examples: int
     tune_validation_users: int
+    readout_users: int
     blend_users: int
     candidates: int
 
@@ -62,8 +66,9 @@ PRESETS = {
         grpo_steps=3,
         held_out_items=0,
         sequence_epochs=40,
-        tune_examples=64,
+        tune_examples=0,
         tune_validation_users=0,
+        readout_users=64,
         blend_users=10,
         candidates=16,
     ),
@@ -74,8 +79,9 @@ PRESETS = {
         grpo_steps=10,
         held_out_items=32,
         sequence_epochs=20,
-        tune_examples=240,
+        tune_examples=0,
         tune_validation_users=0,
+        readout_users=300,
         blend_users=32,
         candidates=30,
     ),
@@ -88,6 +94,7 @@ PRESETS = {
         sequence_epochs=20,
         tune_examples=20_000,
         tune_validation_users=100,
+        readout_users=1000,
         blend_users=500,
         candidates=100,
     ),

@@ -140,7 +140,13 @@ def warm_start_config(workdir: str | Path, *, seed: int, cpu: bool) -> SFTConfig
         # The name that TRL itself still uses; its successor is not there in every supported transformers.
         warnings.filterwarnings("ignore", "`gradient_checkpointing`", FutureWarning)
         usual = supervised_config(Path(workdir), seed=seed, cpu=cpu)
-        return replace(usual, per_device_train_batch_size=8, learning_rate=1e-3, save_steps=10)
+        return replace(
+            usual,
+            per_device_train_batch_size=8,
+            gradient_accumulation_steps=1,
+            learning_rate=1e-3,
+            save_steps=10,
+        )
 
 
 def warm_start(

@@ -17,6 +17,7 @@ TINY = Preset(
     sequence_epochs=2,
     tune_examples=8,
     tune_validation_users=2,
+    readout_users=12,
     blend_users=4,
     candidates=8,
 )

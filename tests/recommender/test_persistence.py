@@ -3,12 +3,14 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mmsrarec import Recommender
+from mmsrarec.backbone import Readout
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.storage import MANIFEST, read_json, write_json
 from mmsrarec.testing import tiny_llava
@@ -48,6 +50,20 @@ def test_loaded_pair_is_saved_with_its_weights(fitted: Recommender, tmp_path: Pa
     again = Recommender.load(tmp_path / "model", device="cpu")
     user, item = fitted.parts_.users.ids[0], fitted.parts_.catalogue.item_ids[3]
     assert again.predict(users=[user], items=[item]) == fitted.predict(users=[user], items=[item])
+
+
+def test_a_readout_is_asked_and_saved(fitted: Recommender, tmp_path: Path) -> None:
+    width = fitted.parts_.backbone.hf.config.get_text_config().hidden_size
+    surer = Recommender(**fitted.get_params())
+    surer._take(replace(fitted.parts_, readout=Readout(np.full(width, 0.01, np.float32), 1.0)))
+    surer.save(tmp_path / "model")
+    again = Recommender.load(tmp_path / "model", device="cpu")
+    asked = {
+        "users": fitted.parts_.users.ids[:3].to_list(),
+        "items": fitted.parts_.catalogue.item_ids[:3].to_list(),
+    }
+    assert np.array_equal(again.predict(**asked), surer.predict(**asked))
+    assert (again.predict(**asked) > fitted.predict(**asked)).all()
 
 
 @pytest.mark.parametrize("seed", range(6))
