@@ -1,0 +1,225 @@
+"""Q3b: what tuning does to p on people held out, beside popularity, paths and the sequence model.
+
+Training users are 60 % of all, people asked come from another 30 %, never in the knowledge base: their last event
+against three uniform negatives and three drawn by popularity. Keywords are extracted from the texts, without a
+summarizer. Interrupted, it goes on where it was:
+
+    python -m benches.q3b_tuning --data ../shared/data --sets P --workdir runs/q3b
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benches.quality_data import SETS, SPLIT_SEED, Split, item_vectors, load_split
+from mmsrarec.backbone import Backbone, count_tokens, cut_text, supervised_tune
+from mmsrarec.backbone.supervised import supervised_config
+from mmsrarec.data import Histories, sample_negatives
+from mmsrarec.evaluate.intervals import bootstrap_interval
+from mmsrarec.retrieve import CoInteraction, ContextBuilder, ItemView, PathFinder, SequenceModel, SimilarUsers
+from mmsrarec.summarize.targets import KeywordExtractor
+from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora
+from mmsrarec.tune import (
+    DEFAULT_MIXTURE,
+    PAPER_MIXTURE,
+    Example,
+    compare,
+    compared_states,
+    fit_readout,
+    last_choices,
+    sample_examples,
+)
+
+KINDS = ("uniform", "popularity")
+NEGATIVES = 3
+UNTUNED = "p, untuned"
+MIXTURES = {"compare": {"compare": 1.0}, "default": DEFAULT_MIXTURE, "paper": PAPER_MIXTURE}
+
+
+def prepared(
+    split: Split, backbone: Backbone, workdir: Path, *, pictures: bool
+) -> tuple[ContextBuilder, SequenceModel, Histories, list[np.ndarray]]:
+    """Return what prompts are written from, training users, and whole histories of the people asked."""
+    train, people, _ = (
+        part.histories() for part in split.dataset.split(by="user", ratios=(6, 3, 1), seed=SPLIT_SEED)
+    )
+    contents = [split.dataset.item_content(item) for item in range(split.n_items)]
+    extractor = KeywordExtractor(contents)
+    model = workdir / f"sequence-{split.name}"
+    if not model.exists():
+        SequenceModel(epochs=10, seed=0).fit(
+            train, split.n_items, content=item_vectors(split), validation=people
+        ).save(model)
+    sequence_model = SequenceModel.load(model)
+    view = ItemView(
+        contents,
+        [extractor.text_keywords(content) for content in contents],
+        lambda text, tokens: cut_text(text, backbone.tokenizer, tokens),
+        pictures=pictures,
+    )
+    builder = ContextBuilder(
+        view,
+        SimilarUsers().fit(sequence_model, train),
+        count_tokens=lambda text: count_tokens(text, backbone.tokenizer),
+        paths=PathFinder(CoInteraction.from_arrays(train.indptr, train.items, split.n_items)),
+    )
+    return builder, sequence_model, train, [history for history in people if len(history) >= 2]
+
+
+def question(
+    builder: ContextBuilder, split: Split, train: Histories, whole: list[np.ndarray]
+) -> tuple[np.ndarray, list[Example]]:
+    """Return each person's candidates, the right one first, and the prompts that ask for them."""
+    popularity = np.bincount(train.items, minlength=split.n_items)
+    drawn = [
+        sample_negatives(whole, n=NEGATIVES, n_items=split.n_items, by=kind, popularity=popularity)
+        for kind in KINDS
+    ]
+    candidates = np.column_stack([[history[-1] for history in whole], *drawn])
+    known = [history[:-1] for history in whole]
+    evidence = builder.evidence(known, list(candidates))
+    asked = [
+        compare(context, builder.view, items.tolist(), paths)
+        for context, items, paths in zip(builder.build(known), candidates, evidence, strict=True)
+    ]
+    return candidates, asked
+
+
+def table(
+    data: Path,
+    *,
+    sets: Sequence[str] = ("P",),
+    backbone: str = "embedded",
+    users: int = 300,
+    people: int = 100,
+    pictures: bool = True,
+    adapter: int = 0,
+    mixture: str = "compare",
+    learning_rate: float = 2e-4,
+    workdir: Path = Path("runs/q3b"),
+) -> Table:
+    """Fit, ask and compare."""
+    columns = [*(f"AUC, {kind}" for kind in KINDS), *(f"over untuned, {kind}" for kind in KINDS)]
+    shown = Table("set", "who", *columns)
+    model = Backbone.load(backbone)
+    for name in sets:
+        split = load_split(name, data)
+        builder, sequence_model, train, whole = prepared(split, model, workdir, pictures=pictures)
+        whole = whole[:people]
+        candidates, asked = question(builder, split, train, whole)
+        known = [history[:-1] for history in whole]
+        scores = {
+            "popularity": np.bincount(train.items, minlength=split.n_items)[candidates],
+            "bridge users": np.array(
+                [[p.bridge_users for p in row] for row in builder.evidence(known, list(candidates))]
+            ),
+            "sequence model": sequence_model.scores(known, candidates),
+            **by_readout(model, train, builder, asked, users, workdir / name),
+        }
+        if adapter:
+            scores[f"p, adapter of {adapter} examples, {mixture}, {learning_rate:g}"] = by_adapter(
+                model,
+                train,
+                builder,
+                asked,
+                adapter,
+                MIXTURES[mixture],
+                learning_rate,
+                workdir / f"{name}-adapter",
+            )
+        plain = per_person(scores[UNTUNED])
+        for who, found in scores.items():
+            values = per_person(found)
+            values = np.column_stack([values, values - plain])
+            told = 4 if who.startswith("p, ") and who != UNTUNED else 2
+            shown.add_row(f"{name} ({len(whole)} people)", who, *map(interval, values.T[:told]))
+    return shown
+
+
+def by_readout(
+    model: Backbone,
+    train: Histories,
+    builder: ContextBuilder,
+    asked: Sequence[Example],
+    users: int,
+    workdir: Path,
+) -> dict[str, np.ndarray]:
+    """Return the log-odds of p untuned, and with readouts of a quarter, half and all of the users."""
+    states, untuned = compared_states(model, asked, workdir=workdir / "people")
+    examples = last_choices(train, builder, count=users, seed=0)
+    learned = compared_states(model, examples, workdir=workdir / f"users-{users}")
+    scores = {UNTUNED: untuned}
+    for count in (len(examples) // 4, len(examples) // 2, len(examples)):
+        readout = fit_readout(learned[0][:count], learned[1][:count]).readout
+        added = readout(torch.from_numpy(states)).numpy() if readout else 0.0
+        scores[f"p, readout of {count} users{'' if readout else ', not kept'}"] = untuned + added
+    return scores
+
+
+def by_adapter(
+    model: Backbone,
+    train: Histories,
+    builder: ContextBuilder,
+    asked: Sequence[Example],
+    count: int,
+    mixture: dict[str, float],
+    learning_rate: float,
+    workdir: Path,
+) -> np.ndarray:
+    """Tune a fresh adapter, and ask again."""
+    examples = sample_examples(train, builder, count=count, mixture=mixture, seed=0)
+    add_fresh_adapter(model, "rank", language_lora(model), seed=0)
+    config = supervised_config(workdir, seed=0, cpu=model.device.type == "cpu")
+    supervised_tune(
+        model,
+        "rank",
+        [example.prompt for example in examples],
+        [example.answer for example in examples],
+        workdir=workdir,
+        config=replace(config, learning_rate=learning_rate),
+    )
+    with model.adapter("rank"):
+        return compared_states(model, asked, workdir=workdir / "people")[1]
+
+
+def per_person(scores: np.ndarray) -> np.ndarray:
+    """Return each person's share of wrong candidates below the right one, by kind of negative."""
+    right = scores[:, :1]
+    kinds = np.split(scores[:, 1:], len(KINDS), axis=1)
+    return np.column_stack([((right > wrong) + 0.5 * (right == wrong)).mean(axis=1) for wrong in kinds])
+
+
+def interval(values: np.ndarray) -> str:
+    """Write a mean in per cent with its 95 % bootstrap interval."""
+    low, high = bootstrap_interval(values)
+    return f"{100 * values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the real data sets")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["P"])
+    parser.add_argument("--backbone", default="embedded")
+    parser.add_argument("--users", type=int, default=300, help="training users the readout is fitted on")
+    parser.add_argument("--people", type=int, default=100)
+    parser.add_argument("--pictures", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--adapter", type=int, default=0, help="also tune an adapter on so many examples")
+    parser.add_argument("--mixture", choices=list(MIXTURES), default="compare")
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--workdir", type=Path, default=Path("runs/q3b"))
+    Console(width=150).print(table(**vars(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()
