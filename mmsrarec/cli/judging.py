@@ -29,6 +29,7 @@ EVALUATION = "evaluation"
 _KIND = "evaluation"
 _REWARDS_TITLE = "Keywords of items that were set aside, before and after training"
 _PER_USER = "per_user.parquet"
+_RELIABILITY = "reliability.parquet"
 _REWARDS = ("total", "information", "reconstruction", "length")
 # A policy's loss says nothing of how well it does; its rewards do.
 _DRAWN = (*_REWARDS, "loss")
@@ -78,6 +79,8 @@ def save_evaluation(table: EvaluationTable, workdir: Path) -> None:
 
     def write(folder: Path) -> None:
         table.per_user.write_parquet(folder / _PER_USER)
+        if table.reliability is not None:
+            table.reliability.write_parquet(folder / _RELIABILITY)
         table.write_json(folder / "rows.json")
 
     details = {"n_items": table.n_items, "seed": table.seed}
@@ -95,7 +98,13 @@ def load_evaluation(workdir: Path) -> EvaluationTable | None:
 
     from mmsrarec.evaluate import EvaluationTable
 
-    return EvaluationTable(pl.read_parquet(folder / _PER_USER), details["n_items"], details["seed"])
+    bins = folder / _RELIABILITY
+    return EvaluationTable(
+        pl.read_parquet(folder / _PER_USER),
+        details["n_items"],
+        details["seed"],
+        pl.read_parquet(bins) if bins.exists() else None,
+    )
 
 
 def report(
@@ -186,10 +195,19 @@ def write_run_report(
         ],
         curves=read_curves(workdir),
         evaluation=evaluation,
+        reliability=_reliability(evaluation),
         tables=_held_out_rewards(workdir),
         recommendations=recommendation_frame(recommender, recommender.recommend(users, k=k)),
         explanations=[recommender.explain(user) for user in track(users, "explaining")],
     )
+
+
+def _reliability(evaluation: EvaluationTable | None) -> dict[str, list[tuple[float, float, int]]]:
+    """Bins of each probability that was measured, the language model's before the blend's."""
+    if evaluation is None or evaluation.reliability is None:
+        return {}
+    bins = evaluation.reliability.partition_by("model", as_dict=True, include_key=False)
+    return {str(name): part.rows() for (name,), part in reversed(bins.items())}
 
 
 def _held_out_rewards(workdir: Path) -> dict[str, Any]:

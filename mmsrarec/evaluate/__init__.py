@@ -7,6 +7,7 @@ item-kNN, and returns an :class:`EvaluationTable` with bootstrap intervals by us
 
 from mmsrarec.evaluate.ablations import evaluate_ablations
 from mmsrarec.evaluate.baselines import Popularity
+from mmsrarec.evaluate.calibration import calibration_error, reliability
 from mmsrarec.evaluate.cases import EvaluationCases
 from mmsrarec.evaluate.cost import RecommendationCost, recommendation_cost
 from mmsrarec.evaluate.evaluation import Scorer, evaluate
@@ -24,6 +25,7 @@ __all__ = [
     "Scorer",
     "auc",
     "bootstrap_interval",
+    "calibration_error",
     "evaluate",
     "evaluate_ablations",
     "evaluate_recommender",
@@ -33,4 +35,5 @@ __all__ = [
     "paired_test",
     "reciprocal_rank",
     "recommendation_cost",
+    "reliability",
 ]

@@ -143,7 +143,8 @@ def _ask(
     return scores
 
 
-def _chunks(cases: EvaluationCases) -> list[EvaluationCases]:
+def in_parts(cases: EvaluationCases) -> list[EvaluationCases]:
+    """Cut cases into parts that scorers are asked about one after the other."""
     return [
         cases.select(slice(first, first + _CASES_AT_ONCE)) for first in range(0, len(cases), _CASES_AT_ONCE)
     ]
@@ -153,7 +154,7 @@ def _sampled(
     name: str, scorer: Scorer, cases: EvaluationCases, sampling: str, cutoff: int, shown: Ticker
 ) -> Columns:
     ranks = []
-    for chunk in _chunks(cases):
+    for chunk in in_parts(cases):
         candidates = np.column_stack([chunk.positives, chunk.negatives[sampling]])
         scores = _ask(name, scorer, chunk, candidates)
         ranks.append(mid_ranks(scores[:, 0], scores[:, 1:]))
@@ -176,7 +177,7 @@ def _full(
     shown: Ticker,
 ) -> Columns:
     ranks, recommended = [], []
-    for chunk in _chunks(cases):
+    for chunk in in_parts(cases):
         # Minus infinity is kept for what is left out.
         scores = np.maximum(_ask(name, scorer, chunk, None), _LOWEST)
         rows = np.arange(len(chunk))

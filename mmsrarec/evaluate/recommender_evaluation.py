@@ -6,14 +6,17 @@ Rows: the blended ranking, the language model's p alone, the sequence model alon
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from mmsrarec.errors import InputError
+from mmsrarec.evaluate.calibration import reliability
 from mmsrarec.evaluate.cases import EvaluationCases
-from mmsrarec.evaluate.evaluation import Scorer, evaluate
+from mmsrarec.evaluate.evaluation import Scorer, evaluate, in_parts
 from mmsrarec.rank import sequence_log_probability
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ def evaluate_recommender(
     -------
     EvaluationTable
         Rows ``mmsrarec``, ``p(yes) alone`` (unless the language model was left out), ``sequence model``,
-        ``popularity``, ``item-kNN``.
+        ``popularity``, ``item-kNN``; with the reliability of the first two.
 
     Raises
     ------
@@ -90,7 +93,9 @@ def evaluate_recommender(
     if recommender.engine_.ranker is None:
         del scorers[PROBABILITY]
     protocols = ["uniform", "popularity", *(["full"] if full_catalogue else [])]
-    return evaluate(scorers, cases, training=parts.users.training_histories(), protocols=protocols, seed=seed)
+    training = parts.users.training_histories()
+    table = evaluate(scorers, cases, training=training, protocols=protocols, seed=seed)
+    return replace(table, reliability=asker.reliability(cases, "uniform"))
 
 
 def _own_entries(recommender: Recommender, test: Dataset, cases: EvaluationCases) -> dict[bytes, int]:
@@ -133,6 +138,24 @@ class _Asker:
             return rows
 
         return score
+
+    def reliability(self, cases: EvaluationCases, protocol: str) -> pl.DataFrame:
+        """Compare what the blend and the language model said of each candidate with what came true."""
+        blend, language = [], []
+        for part in in_parts(cases):
+            answers = self._ask(part.histories, np.column_stack([part.positives, part.negatives[protocol]]))
+            for positive, ranked in zip(part.positives, answers, strict=True):
+                is_next = ranked.items == positive
+                blend.append((ranked.scores, is_next))
+                language.append((ranked.probabilities.astype(float), is_next))
+        said = {BLEND: blend} if self._engine.ranker is None else {BLEND: blend, PROBABILITY: language}
+        bins = [
+            reliability(*map(np.concatenate, zip(*pairs, strict=True))).insert_column(
+                0, pl.lit(name).alias("model")
+            )
+            for name, pairs in said.items()
+        ]
+        return pl.concat(bins)
 
     def _ask(self, histories: Sequence[Items], candidates: Items | None) -> list[Ranked]:
         asked = b"" if candidates is None else candidates.tobytes()

@@ -58,11 +58,15 @@ class EvaluationTable:
         Size of the catalogue, for coverage.
     seed
         Seed of the bootstrap.
+    reliability
+        Bins of :func:`mmsrarec.evaluate.reliability` among uniform negatives, of the models whose scores are
+        probabilities: ``model``, ``predicted``, ``observed``, ``count``. ``None`` where it was not measured.
     """
 
     per_user: pl.DataFrame
     n_items: int
     seed: int = 0
+    reliability: pl.DataFrame | None = None
 
     @property
     def models(self) -> list[str]:

@@ -16,6 +16,7 @@ from mmsrarec.explain import Explanation, page_environment, plain
 from mmsrarec.explain.page import explanation_view
 from mmsrarec.explain.wording import number
 from mmsrarec.report.curves import draw_curve
+from mmsrarec.report.reliability import draw_reliability
 from mmsrarec.storage import atomic_path
 
 __all__ = ["StageTime", "render_report", "write_report"]
@@ -50,6 +51,7 @@ def render_report(
     stages: Sequence[StageTime | tuple[str, float]] = (),
     curves: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     evaluation: Any = None,
+    reliability: Mapping[str, Sequence[tuple[float, float, int]]] | None = None,
     tables: Mapping[str, Any] | None = None,
     recommendations: Any = None,
     explanations: Sequence[Explanation] = (),
@@ -69,6 +71,8 @@ def render_report(
     evaluation
         A frame that narwhals accepts, or an object whose ``to_html()`` gives a fragment. **The fragment is
         trusted**: it goes into the page as it is.
+    reliability
+        Whose probability → bins: mean probability, share that came true, number of candidates.
     tables
         Further titled tables, of the same kinds as `evaluation`.
     recommendations
@@ -101,6 +105,7 @@ def render_report(
         "with_memory": any(_as_stage(stage).peak_memory_mebibytes is not None for stage in stages),
         "curves": [draw_curve(name, points) for name, points in (curves or {}).items()],
         "evaluation": _table("evaluation", evaluation),
+        "reliability": [draw_reliability(name, bins) for name, bins in (reliability or {}).items()],
         "tables": [(plain(name), _table(name, table)) for name, table in (tables or {}).items()],
         "users": _recommendations_by_user(recommendations),
         "views": [explanation_view(explanation) for explanation in explanations],

@@ -9,6 +9,7 @@ from mmsrarec.errors import InputError
 from mmsrarec.evaluate import (
     EvaluationCases,
     EvaluationTable,
+    calibration_error,
     evaluate_recommender,
     mid_ranks,
     recommendation_cost,
@@ -24,6 +25,15 @@ def test_rows_and_baselines(table: EvaluationTable, parts) -> None:
     assert table.models == ["mmsrarec", "p(yes) alone", "sequence model", "popularity", "item-kNN"]
     assert table.n_users == sum(len(history) >= 2 for history in parts[2].histories())
     assert "item-kNN" in str(table)
+
+
+def test_reliability_counts_every_candidate_once(table: EvaluationTable) -> None:
+    for name in table.models[:2]:
+        bins = table.reliability.filter(model=name)
+        assert bins["count"].sum() == 9 * table.n_users
+        assert (bins["observed"] * bins["count"]).sum() == pytest.approx(table.n_users)
+        assert 0 <= calibration_error(bins) <= 1
+    assert set(table.reliability["model"]) == set(table.models[:2])
 
 
 def test_p_alone_is_what_predict_says(fitted: Recommender, table: EvaluationTable, parts) -> None:

@@ -100,6 +100,11 @@ def sections(explanations: list[Explanation]) -> dict[str, Any]:
             HOSTILE: [(0, float("nan"))],
         },
         "evaluation": pl.DataFrame({"model": ["mmsrarec", HOSTILE], "NDCG@5": [0.512, None], "n": [1, 2]}),
+        "reliability": {
+            "p(yes) alone": [(0.05, 0.04, 90), (0.5, 0.6, 10)],
+            HOSTILE: [(1.0, 0.0, 7)],
+            "never asked": [],
+        },
         "tables": {f"Rewards {HOSTILE}": pl.DataFrame({"stage": ["before", HOSTILE], "total": [0.1, 0.5]})},
         "recommendations": pl.DataFrame(
             {

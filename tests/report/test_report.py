@@ -23,6 +23,8 @@ def test_every_section_is_there(sections):
         "share 0.2500",
         "How good it is",
         "mmsrarec 0.5120 1",
+        "How far its probabilities can be trusted",
+        "p(yes) alone",
         "keywords 1 min 32 s 1500 MiB",
         "ranker 1 h 06 min",
         "all stages 1 h 08 min",
@@ -39,7 +41,7 @@ def test_every_section_is_there(sections):
 
 def test_sections_without_data_are_left_out():
     text = words(render_report(title="Empty"))
-    for heading in ("How good", "What each stage", "How it learned", "What it recommends", "Why"):
+    for heading in ("How good", "How far", "What each stage", "How it learned", "What it recommends", "Why"):
         assert heading not in text
 
 
