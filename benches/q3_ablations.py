@@ -3,7 +3,7 @@
 P: the last event of every user held out, the blend fitted on a tenth of them; M: other users, a seeded sample of them.
 Beside each part: what is lost without it, by the blend and by p alone. Interrupted, it goes on where it was:
 
-    python -m benches.q3_ablations --data ../shared/data --sets P --preset quick --workdir runs/q3
+    python -m benches Q3 --data ../shared/data --sets P --preset quick --workdir runs/q3
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def gain(found: EvaluationTable, whole: str, less: str, protocol: str, metric: s
     )
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1000)
     parser.add_argument("--workdir", type=Path, default=Path("runs/q3"))
     parser.add_argument("--seed", type=int, default=0)
-    Console(width=180).print(table(**vars(parser.parse_args())))
+    Console(width=180).print(table(**vars(parser.parse_args(words))))
 
 
 if __name__ == "__main__":

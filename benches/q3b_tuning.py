@@ -4,7 +4,7 @@ Training users are 60 % of all, people asked come from another 30 %, never in th
 against three uniform negatives and three drawn by popularity. Keywords are extracted from the texts, without a
 summarizer. Interrupted, it goes on where it was:
 
-    python -m benches.q3b_tuning --data ../shared/data --sets P --workdir runs/q3b
+    python -m benches Q3b --data ../shared/data --sets P --workdir runs/q3b
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def interval(values: np.ndarray) -> str:
     return f"{100 * values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--mixture", choices=list(MIXTURES), default="compare")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--workdir", type=Path, default=Path("runs/q3b"))
-    Console(width=150).print(table(**vars(parser.parse_args())))
+    Console(width=150).print(table(**vars(parser.parse_args(words))))
 
 
 if __name__ == "__main__":
