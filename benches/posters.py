@@ -16,6 +16,7 @@ from mmsrarec.backbone import Backbone, SentenceEncoder, load_projector
 from mmsrarec.data import Dataset, ItemContent
 from mmsrarec.evaluate.intervals import bootstrap_interval
 from mmsrarec.summarize import KeywordScorer, RewardSettings
+from mmsrarec.summarize.admission import own_less_others
 from mmsrarec.summarize.keywords import keyword_key
 from mmsrarec.summarize.rewards import rewarded_text
 
@@ -65,7 +66,7 @@ def rewards_of(
     backbone: Backbone,
     encoder: SentenceEncoder,
 ) -> pl.DataFrame:
-    """Return cosine to the text, NLL of the text, number, total reward and recall of categories, a row an item."""
+    """Return cosine to the text, NLL of the text, number, total reward and what is beside it, a row an item."""
     judge = KeywordScorer(backbone, encoder, RewardSettings())
     made = judge.score(
         keywords, [len(words) for words in keywords], [rewarded_text(content) for content in contents]
@@ -77,6 +78,9 @@ def rewards_of(
             "keywords": -made.length.numpy(),
             "total": made.total.numpy(),
             "category recall": [recall(*pair) for pair in zip(keywords, contents, strict=True)],
+            "own - others": own_less_others(
+                keywords, [rewarded_text(content) for content in contents], encoder
+            ),
             "same words": same_words(keywords),
         }
     )

@@ -3,6 +3,7 @@
 All are judged by cosine to the text, NLL of the text given them, and number. Extraction reads the text that is judged
 against, and gives as many keywords as the trained model gave for the item; the model reads title, categories and the
 beginning of the description, and the picture. Training goes on where it was; ``--steps 0`` measures the warm start.
+What each modality gives is Q5b.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
+from trl import GRPOConfig
 
 from benches.posters import load_models, parser, print_means, read_films, rewards_of
 from mmsrarec.backbone import SentenceEncoder
 from mmsrarec.data import ItemContent
 from mmsrarec.evaluate.intervals import paired_test
 from mmsrarec.summarize import KeywordExtractor, KeywordTable, Summarizer
+from mmsrarec.summarize.grpo import grpo_config
 from mmsrarec.summarize.keywords import keyword_key
 from mmsrarec.summarize.rewards import rewarded_text
 from mmsrarec.summarize.targets import phrases
@@ -52,36 +55,48 @@ def main(words: Sequence[str]) -> int:
         "--commonness", type=float, default=0.0, help="price of keywords that all answers hold"
     )
     arguments.add_argument("--early-stop-items", type=int, default=0)
+    arguments.add_argument("--learning-rate", type=float, default=2e-4, help="of GRPO")
+    arguments.add_argument(
+        "--answers", type=int, default=4, help="of each prompt in a step of GRPO: 2, 4 or 8"
+    )
     arguments.add_argument("--show", type=int, default=30, help="films to print")
     given = arguments.parse_args(words)
     training, held_out, posters = read_films(given)
     backbone, encoder = load_models(given)
 
-    def learner(warm_start_items: int, steps: int) -> Summarizer:
+    def learner(warm_start_items: int, grpo: GRPOConfig | None) -> Summarizer:
         return Summarizer(
             backbone=backbone,
             encoder=encoder,
             warm_start_items=warm_start_items,
-            grpo_steps=steps,
+            grpo_steps=0,
+            grpo=grpo,
             commonness=given.commonness,
             early_stop_items=given.early_stop_items,
         )
 
-    modalities = {
-        "": held_out,
-        ", text alone": [replace(content, picture=None) for content in held_out],
-        ", picture alone": [ItemContent("", picture=content.picture) for content in held_out],
-    }
-    lists: dict[str, list[tuple[str, ...]]] = {}
-    summarizer = learner(given.warm_start_items, 0).fit(
+    # All training first, so that what was interrupted goes on without measuring again.
+    warm = learner(given.warm_start_items, None).fit(
         training, workdir=given.workdir / "warm_start", seed=given.seed
     )
-    lists |= {f"before GRPO{name}": summarized(summarizer, shown) for name, shown in modalities.items()}
+    reinforced = warm
     if given.steps:
-        run = given.workdir / f"grpo-{given.steps}-{given.commonness:g}-{given.early_stop_items}"
-        summarizer = learner(0, given.steps).fit(training, workdir=run, seed=given.seed, start=summarizer)
-    lists |= {f"after GRPO{name}": summarized(summarizer, shown) for name, shown in modalities.items()}
-    before, after = lists["before GRPO"], lists["after GRPO"]
+        name = f"grpo-{given.steps}-{given.learning_rate:g}-{given.answers}"
+        run = given.workdir / f"{name}-{given.commonness:g}-{given.early_stop_items}"
+        usual = grpo_config(run, steps=given.steps, answer_tokens=24, seed=given.seed, cpu=True)
+        config = replace(
+            usual,
+            learning_rate=given.learning_rate,
+            num_generations=given.answers,
+            generation_batch_size=None,
+        )
+        reinforced = learner(0, config).fit(training, workdir=run, seed=given.seed, start=warm)
+    after = summarized(reinforced, held_out)
+    if given.steps:
+        # Found again, and put in the place of the other on the backbone.
+        warm = warm.fit(training, workdir=given.workdir / "warm_start", seed=given.seed)
+    before = summarized(warm, held_out)
+    lists: dict[str, Sequence[tuple[str, ...]]] = {"before GRPO": before, "after GRPO": after}
     counts = [len(keywords) for keywords in after]
     terms = KeywordExtractor(training + held_out, limit=max(counts), categories=0)
     sized = list(zip(held_out, counts, strict=True))
