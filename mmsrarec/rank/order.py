@@ -66,16 +66,20 @@ class LinearOrder:
         """Learn from groups of two rows or more."""
         rows = np.concatenate(groups)
         self.mean_, deviation = rows.mean(axis=0), rows.std(axis=0)
+        del rows
         # A constant column says nothing; scale 1 keeps its standardized value at zero.
         self.scale_ = np.where(deviation > 1e-12, deviation, 1.0)
-        differences = np.concatenate([group[:1] - group[1:] for group in groups]) / self.scale_
-        # A group counts once, however many rivals it has; each difference is shown both ways round.
-        weight = np.concatenate([np.full(len(group) - 1, 1 / (len(group) - 1)) for group in groups])
-        model = LogisticRegression(C=1.0, fit_intercept=False, max_iter=1000).fit(
-            np.concatenate([differences, -differences]),
-            np.repeat([1, 0], len(differences)),
-            sample_weight=np.tile(weight, 2),
-        )
+        differences = np.concatenate([group[:1] - group[1:] for group in groups])
+        # A group counts once, however many rivals it has.
+        weight = np.concatenate([np.full(len(group) - 1, 2 / (len(group) - 1)) for group in groups])
+        if len(differences) == 1:
+            differences, weight = np.repeat(differences, 2, axis=0), np.repeat(weight / 2, 2)
+        # Turned round with its label, a difference costs the same: every second one is, so that there are two classes.
+        differences /= self.scale_
+        differences[1::2] *= -1
+        answer_first = np.arange(len(differences)) % 2 == 0
+        model = LogisticRegression(C=1.0, fit_intercept=False, max_iter=1000)
+        model.fit(differences, answer_first, sample_weight=weight)
         self.coefficient_ = model.coef_[0]
         return self
 
