@@ -1,7 +1,8 @@
-"""P6: how long SASRec takes to its best validation NDCG@10 over the catalogue, ours and RecTools'.
+"""P6: how long SASRec takes to its best validation NDCG@10 over the catalogue, ours, RecTools' and RecBole's.
 
 One after the other on the same cases, in processes of their own, with the same number of threads; times are of training
-alone. Needs the peers' environment (``make peers`` makes it first). RecBole, the target's other peer, is not measured.
+alone. Needs the peers' environment (``make peers`` makes it first). RecBole learns from each prefix of a history as a
+sequence of its own, which takes hours on M; it is left out there.
 
     python -m benches P6 --data ../shared/data --sets P
 """
@@ -27,7 +28,7 @@ from benches.quality_data import SETS, item_vectors, load_split
 from mmsrarec.progress import logger
 from mmsrarec.retrieve import SequenceModel
 
-PEERS = ("sasrec", "esasrec")
+PEERS = ("sasrec", "esasrec", "recbole")
 OURS = "ours"
 
 
@@ -46,7 +47,8 @@ def main(words: Sequence[str]) -> int:
     for name in arguments.sets:
         item_vectors(load_split(name, arguments.data))  # made before anything is timed
         with tempfile.TemporaryDirectory() as folder:
-            curves = {who: run(who, name, arguments, Path(folder)) for who in (OURS, *PEERS)}
+            asked = [who for who in (OURS, *PEERS) if (who, name) != ("recbole", "M")]
+            curves = {who: run(who, name, arguments, Path(folder)) for who in asked}
         Console(width=120).print(compare(name, curves))
     return 0
 
@@ -62,13 +64,19 @@ def run(who: str, name: str, arguments: argparse.Namespace, folder: Path) -> tup
     else:
         command = [
             str(arguments.peers / "venv/bin/python"), "benches/peers/measure.py", str(arguments.peers / f"{name}.npz"),
-            who, "--output", str(output), "--threads", str(arguments.threads), "--epochs", "200",
-            *(["--patience", "20", "--batch-size", "16"] if name != "M" else ["--max-length", "20"]),
+            who, "--output", str(output), "--threads", str(arguments.threads), "--epochs", "200", *options(who, name),
         ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     kept = np.load(output)
     return kept["seconds"], kept["validation_ndcg"]
+
+
+def options(who: str, name: str) -> list[str]:
+    """Return what ``make peers`` runs a peer with."""
+    if who == "recbole":
+        return ["--patience", "10", "--batch-size", "2048"]
+    return ["--max-length", "20"] if name == "M" else ["--patience", "20", "--batch-size", "16"]
 
 
 def train_ours(name: str, data: Path, output: Path, threads: int) -> None:
