@@ -9,6 +9,7 @@ epochs. Scores of ties share their ranks.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -223,7 +224,8 @@ def recbole_epochs(
         dataset = create_dataset(config)
         learned, *_ = data_preparation(config, dataset)
         model = SASRec(config, learned.dataset)
-        trainer = Trainer(config, model)
+        with contextlib.chdir(folder):  # it logs to where it stands
+            trainer = Trainer(config, model)
         token = np.full(n_items, 0, np.int64)
         known = np.asarray(dataset.field2id_token["item_id"][1:], np.int64)
         token[known] = np.arange(1, len(known) + 1)
