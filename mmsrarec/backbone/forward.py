@@ -20,7 +20,16 @@ from mmsrarec.backbone.prompt import Encoded, PictureLike
 if TYPE_CHECKING:
     from mmsrarec.backbone.backbone import Backbone
 
-__all__ = ["Piece", "embed", "hidden_of_whole", "picture_features", "pieces_inputs", "positions"]
+__all__ = [
+    "Piece",
+    "embed",
+    "hidden_of_whole",
+    "joined_inputs",
+    "picture_features",
+    "pieces_inputs",
+    "positions",
+    "whole_inputs",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,23 +169,45 @@ def pieces_inputs(backbone: Backbone, pieces: Sequence[Piece]) -> dict[str, torc
         ``inputs_embeds`` (B, T, hidden), for a text-only model ``input_ids`` (B, T) instead, ``attention_mask`` (B, T)
         and ``position_ids`` (B, T) or (3, B, T), all on the model's device.
     """
-    rows = [piece.input_ids for piece in pieces]
-    longest = max(len(row) for row in rows)
+    lengths = torch.tensor([len(piece) for piece in pieces])
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    return joined_inputs(backbone, [[piece] for piece in pieces], mask)
+
+
+def joined_inputs(
+    backbone: Backbone, rows: Sequence[Sequence[Piece]], mask: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Put the pieces of each row behind one another and pad them on the right, as inputs of the inner model.
+
+    Parameters
+    ----------
+    backbone
+        As in :func:`pieces_inputs`.
+    rows
+        At least one.
+    mask
+        Attention mask of the rows; its last size is the length of the longest.
+
+    Returns
+    -------
+    dict
+        As :func:`pieces_inputs`, with this mask.
+    """
+    longest = mask.shape[-1]
     ids = torch.full((len(rows), longest), backbone.pad_token_id)
-    mask = torch.zeros(len(rows), longest, dtype=torch.int64)
     places = []
-    for index, (row, piece) in enumerate(zip(rows, pieces, strict=True)):
-        ids[index, : len(row)] = row
-        mask[index, : len(row)] = 1
-        counted = positions(backbone, piece)  # (n,) or (3, n)
-        places.append(torch.nn.functional.pad(counted, (0, longest - len(row))))
+    for number, row in enumerate(rows):
+        tokens = torch.cat([piece.input_ids for piece in row])
+        ids[number, : len(tokens)] = tokens
+        counted = torch.cat([positions(backbone, piece) for piece in row], dim=-1)  # (n,) or (3, n)
+        places.append(torch.nn.functional.pad(counted, (0, longest - len(tokens))))
     inputs = {
         "attention_mask": mask.to(backbone.device),
         "position_ids": torch.stack(places, dim=-2).to(backbone.device),
     }
     if backbone.family is None:
         return inputs | {"input_ids": ids.to(backbone.device)}
-    pictures = [picture for piece in pieces for picture in piece.pictures]
+    pictures = [picture for row in rows for piece in row for picture in piece.pictures]
     return inputs | {"inputs_embeds": embed(backbone, ids.to(backbone.device), pictures)}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmsrarec.backbone.forward import Piece, embed, positions, whole_inputs
+from mmsrarec.backbone.forward import Piece, joined_inputs, whole_inputs
 from mmsrarec.backbone.prompt import Encoded
 from mmsrarec.backbone.shared_prefix import common_prefix, why_not_shared
 
@@ -110,22 +110,10 @@ def _takes_masks(backbone: Backbone) -> bool:
 
 def _packed_inputs(backbone: Backbone, rows: Sequence[TrainingRow]) -> dict[str, torch.Tensor]:
     longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), backbone.pad_token_id)
     mask = torch.full((len(rows), 1, longest, longest), torch.finfo(backbone.dtype).min, dtype=backbone.dtype)
-    places = []
     for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.cat([piece.input_ids for piece in row.pieces])
         mask[number, 0].masked_fill_(_visible(row, longest), 0.0)
-        counted = torch.cat([positions(backbone, piece) for piece in row.pieces], dim=-1)  # (n,) or (3, n)
-        places.append(torch.nn.functional.pad(counted, (0, longest - len(row))))
-    inputs = {
-        "attention_mask": mask.to(backbone.device),
-        "position_ids": torch.stack(places, dim=-2).to(backbone.device),
-    }
-    if backbone.family is None:
-        return inputs | {"input_ids": ids.to(backbone.device)}
-    pictures = [picture for row in rows for piece in row.pieces for picture in piece.pictures]
-    return inputs | {"inputs_embeds": embed(backbone, ids.to(backbone.device), pictures)}
+    return joined_inputs(backbone, [row.pieces for row in rows], mask)
 
 
 def _visible(row: TrainingRow, longest: int) -> torch.Tensor:
