@@ -33,6 +33,7 @@ from mmsrarec.tune import (
     Example,
     compare,
     compared_states,
+    each_auc,
     fit_readout,
     last_choices,
     sample_examples,
@@ -192,9 +193,8 @@ def by_adapter(
 
 def per_person(scores: np.ndarray) -> np.ndarray:
     """Return each person's share of wrong candidates below the right one, by kind of negative."""
-    right = scores[:, :1]
     kinds = np.split(scores[:, 1:], len(KINDS), axis=1)
-    return np.column_stack([((right > wrong) + 0.5 * (right == wrong)).mean(axis=1) for wrong in kinds])
+    return np.column_stack([each_auc(np.column_stack([scores[:, :1], wrong])) for wrong in kinds])
 
 
 def interval(values: np.ndarray) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.functional import cross_entropy, softplus
+from torch.nn.functional import softplus
 
 from mmsrarec.backbone.first_token import answer_log_odds
 from mmsrarec.backbone.packing import Layout, TrainingRow, lay_out
@@ -80,23 +80,23 @@ def comparison_loss(log_odds: torch.Tensor, right: int) -> torch.Tensor:
     Parameters
     ----------
     log_odds
-        Shape (candidates,), two or more.
+        Shape (..., candidates), two candidates or more.
     right
         Position of the right candidate.
 
     Returns
     -------
     torch.Tensor
-        A scalar.
+        Shape (...,), one loss for each user.
 
     Examples
     --------
     >>> round(float(comparison_loss(torch.zeros(4), 0)), 4)  # log 4 + log 2
     2.0794
     """
-    order = cross_entropy(log_odds.unsqueeze(0), torch.tensor([right], device=log_odds.device))
-    wrong = torch.arange(len(log_odds), device=log_odds.device) != right
-    return order + 0.5 * softplus(-log_odds[right]) + 0.5 * softplus(log_odds[wrong]).mean()
+    order = -log_odds.log_softmax(-1)[..., right]
+    wrong = torch.arange(log_odds.shape[-1], device=log_odds.device) != right
+    return order + 0.5 * softplus(-log_odds[..., right]) + 0.5 * softplus(log_odds[..., wrong]).mean(-1)
 
 
 def _answers_nll(

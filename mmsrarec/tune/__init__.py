@@ -16,7 +16,7 @@ from mmsrarec.tune.tasks import (
     yes_no,
     yes_no_prompt,
 )
-from mmsrarec.tune.validation import mean_auc, ranking_validation
+from mmsrarec.tune.validation import each_auc, mean_auc, ranking_validation
 
 __all__ = [
     "DEFAULT_MIXTURE",
@@ -30,6 +30,7 @@ __all__ = [
     "compare",
     "compared_states",
     "draw_negatives",
+    "each_auc",
     "fill",
     "fit_readout",
     "last_choices",

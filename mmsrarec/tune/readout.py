@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, softmax
 
 from mmsrarec.backbone import Backbone, Prompt, Readout
 from mmsrarec.backbone.first_token import answer_log_odds
+from mmsrarec.backbone.losses import comparison_loss
 from mmsrarec.errors import InputError
 from mmsrarec.progress import track
 from mmsrarec.storage import atomic_path
 from mmsrarec.tune.tasks import Example
+from mmsrarec.tune.validation import each_auc
 
 __all__ = ["FittedReadout", "compared_states", "fit_readout"]
 
@@ -120,7 +121,7 @@ def fit_readout(states: np.ndarray, log_odds: np.ndarray) -> FittedReadout:
     >>> int(fitted.readout.direction.argmax()), fitted.auc_without, fitted.auc_with > 0.8
     (2, 0.5, True)
     """
-    without = _auc(log_odds)
+    without = each_auc(log_odds)
     if len(states) < _FEWEST_EXAMPLES:
         return FittedReadout(None, float(without.mean()), float(without.mean()))
     center = states.mean(axis=(0, 1))
@@ -129,19 +130,13 @@ def fit_readout(states: np.ndarray, log_odds: np.ndarray) -> FittedReadout:
     fold = np.arange(len(states)) % _FOLDS
     left_out = [_left_out(inputs, log_odds, strength, fold) for strength in _STRENGTHS]
     best = int(np.argmin([_loss(scores)[0] for scores in left_out]))
-    gain = _auc(left_out[best]) - without
+    gain = each_auc(left_out[best]) - without
     readout = None
     if gain.mean() > gain.std() / np.sqrt(len(gain)):
         weights, shift = _minimize(inputs, log_odds, _STRENGTHS[best])
         direction = (weights / scale).astype(np.float32)
         readout = Readout(direction, float(shift - direction @ center))
-    return FittedReadout(readout, float(without.mean()), float(_auc(left_out[best]).mean()))
-
-
-def _auc(scores: np.ndarray) -> np.ndarray:
-    """Return each example's share of wrong candidates below the right one, ties counted half."""
-    right, wrong = scores[:, :1], scores[:, 1:]
-    return ((right > wrong) + 0.5 * (right == wrong)).mean(axis=1)
+    return FittedReadout(readout, float(without.mean()), float(each_auc(left_out[best]).mean()))
 
 
 def _left_out(inputs: np.ndarray, log_odds: np.ndarray, strength: float, fold: np.ndarray) -> np.ndarray:
@@ -168,13 +163,7 @@ def _minimize(inputs: np.ndarray, log_odds: np.ndarray, strength: float) -> tupl
 
 def _loss(scores: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the mean comparison loss of scores (examples, candidates), and its gradient."""
-    examples, wrong = len(scores), scores.shape[1] - 1
-    loss = (
-        -log_softmax(scores, axis=1)[:, 0].mean()
-        + 0.5 * np.logaddexp(0, -scores[:, 0]).mean()
-        + 0.5 * np.logaddexp(0, scores[:, 1:]).mean()
-    )
-    slope = softmax(scores, axis=1)
-    slope[:, 0] -= 1 + 0.5 * expit(-scores[:, 0])
-    slope[:, 1:] += 0.5 * expit(scores[:, 1:]) / wrong
-    return float(loss), slope / examples
+    tensor = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
+    loss = comparison_loss(tensor, 0).mean()
+    [slope] = torch.autograd.grad(loss, tensor)
+    return loss.item(), slope.numpy()

@@ -11,24 +11,40 @@ from mmsrarec.data import sample_negatives
 from mmsrarec.retrieve import ContextBuilder
 from mmsrarec.tune.tasks import yes_no_prompt
 
-__all__ = ["mean_auc", "ranking_validation"]
+__all__ = ["each_auc", "mean_auc", "ranking_validation"]
 
 
-def mean_auc(probabilities: np.ndarray) -> float:
-    """Return the mean share of wrong candidates that the right one is above, ties counted half.
+def each_auc(scores: np.ndarray) -> np.ndarray:
+    """Return each user's share of wrong candidates that the right one is above, ties counted half.
 
     Parameters
     ----------
-    probabilities
+    scores
         float (users, candidates); the first candidate of each is the right one.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (users,).
+
+    Examples
+    --------
+    >>> each_auc(np.array([[0.9, 0.1, 0.9], [0.2, 0.3, 0.1]])).tolist()
+    [0.75, 0.5]
+    """
+    right, wrong = scores[:, :1], scores[:, 1:]
+    return ((right > wrong) + 0.5 * (right == wrong)).mean(axis=1)
+
+
+def mean_auc(probabilities: np.ndarray) -> float:
+    """Return the mean over users of :func:`each_auc`.
 
     Examples
     --------
     >>> mean_auc(np.array([[0.9, 0.1, 0.9], [0.2, 0.3, 0.1]]))
     0.625
     """
-    right, wrong = probabilities[:, :1], probabilities[:, 1:]
-    return float(((right > wrong) + 0.5 * (right == wrong)).mean())
+    return float(each_auc(probabilities).mean())
 
 
 def ranking_validation(
