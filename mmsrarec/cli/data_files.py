@@ -11,7 +11,7 @@ from mmsrarec.errors import InputError
 if TYPE_CHECKING:
     from mmsrarec.data import Dataset
 
-__all__ = ["parse_columns", "read_data"]
+__all__ = ["check_file", "parse_columns", "read_data"]
 
 _ENDINGS = (".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".parquet")
 
@@ -62,8 +62,8 @@ def read_data(
     if interactions is None:
         raise InputError("give --data FOLDER, or --interactions FILE with --items FILE and --images FOLDER.")
     for option, path in (("--interactions", interactions), ("--items", items)):
-        if path is not None and not path.is_file():
-            raise InputError(f"{option} must be a file, got {path}, which does not exist.")
+        if path is not None:
+            check_file(option, path)
     kinds = {path.suffix == ".parquet" for path in (interactions, items) if path is not None}
     if len(kinds) > 1:
         raise InputError(
@@ -71,6 +71,12 @@ def read_data(
         )
     read = Dataset.from_parquet if kinds == {True} else Dataset.from_csv
     return read(interactions, items, images=images, columns=parse_columns(columns), strict=strict)
+
+
+def check_file(name: str, path: Path) -> None:
+    """Refuse the path of an option or argument where no file is, before anything is loaded."""
+    if not path.is_file():
+        raise InputError(f"{name} must be a file, got {path}, which does not exist.")
 
 
 def _find(folder: Path, name: str) -> Path | None:

@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from mmsrarec.cli.asking import load_model
-from mmsrarec.cli.data_files import parse_columns
+from mmsrarec.cli.data_files import check_file, parse_columns
 from mmsrarec.cli.options import Backbone, Columns, Device, Images, Model, Strict, Verbose
 from mmsrarec.cli.output import say
-from mmsrarec.errors import InputError
 
 __all__ = ["add_items", "update"]
 
@@ -52,7 +51,7 @@ def add_items(
 ) -> None:
     """Summarize new items and take them into a saved model."""
     columns = parse_columns(column or [])
-    _check_file("ITEMS", items)
+    check_file("ITEMS", items)
     recommender = load_model(model, backbone, images, device, encoder)
     before = recommender.parts_.catalogue.n_items
     recommender.add_items(items, columns=columns, strict=strict, workdir=workdir)
@@ -81,7 +80,7 @@ def update(
 ) -> None:
     """Take new events and new users into a saved model."""
     columns = parse_columns(column or [])
-    _check_file("INTERACTIONS", interactions)
+    check_file("INTERACTIONS", interactions)
     recommender = load_model(model, backbone, images, device)
     before = recommender.parts_.users
     recommender.update(interactions, columns=columns, strict=strict)
@@ -89,8 +88,3 @@ def update(
     recommender.save(out or model)
     events = after.data.n_interactions - before.data.n_interactions
     say(f"{events:,} new events, {len(after) - len(before):,} new users; saved in {out or model}")
-
-
-def _check_file(name: str, path: Path) -> None:
-    if not path.is_file():
-        raise InputError(f"{name} must be a file, got {path}, which does not exist.")
