@@ -146,6 +146,7 @@ class Components:
     def regrown(
         self,
         users: KnownUsers,
+        taken: Histories,
         *,
         sequence_model: SequenceModel,
         similar_users: SimilarUsers,
@@ -153,7 +154,7 @@ class Components:
         content_keys: list[str] | None = None,
         keywords: list[tuple[str, ...]] | None = None,
     ) -> Components:
-        """Return new parts from other events or items; these stay as they are."""
+        """Return new parts from other events or items; `taken` is what is knowledge of them. These stay as they are."""
         old = self.retrieval
         retrieval = Retrieval.assemble(
             self.backbone,
@@ -161,7 +162,7 @@ class Components:
             old.keywords if keywords is None else keywords,
             sequence_model,
             similar_users,
-            users.training_histories(),
+            taken,
             history=old.builder.history,
             neighbours=old.builder.neighbours,
             without=self.without,

@@ -50,7 +50,7 @@ def add_interactions(
     counts = np.bincount(taken.items, minlength=users.data.n_items)
     model = copy.copy(signals.sequence_model).recount(counts)
     similar_users = signals.similar_users.updated(model, taken, changed)
-    return parts.regrown(users, sequence_model=model, similar_users=similar_users), bad_rows
+    return parts.regrown(users, taken, sequence_model=model, similar_users=similar_users), bad_rows
 
 
 def add_items(
@@ -123,6 +123,7 @@ def add_items(
     owners = np.repeat(np.arange(len(taken)), taken.lengths)[np.isin(taken.items, reworded)]
     grown = parts.regrown(
         users,
+        taken,
         sequence_model=model,
         similar_users=old.signals.similar_users.updated(model, taken, owners),
         contents=contents,
