@@ -92,7 +92,7 @@ def train_ours(name: str, data: Path, output: Path, threads: int) -> None:
 
     logger.addHandler(Clock())
     logger.setLevel(logging.INFO)
-    histories, validation = (split.validation, None) if split.same_users else (split.train, split.validation)
+    histories, validation = split.sequences
     model = SequenceModel().fit(histories, split.n_items, content=content, validation=validation)
     with output.open("wb") as file:
         np.savez(file, seconds=np.asarray(ends[1:]) - ends[0], validation_ndcg=model.validation_ndcg_)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benches.quality_data import SETS, Split, item_vectors, load_split
-from mmsrarec.evaluate import Popularity, bootstrap_interval, paired_test
+from mmsrarec.evaluate import Popularity, bootstrap_interval, calibration_error, paired_test, reliability
 from mmsrarec.evaluate.metrics import auc, hit_rate, mid_ranks, ndcg
 from mmsrarec.rank import BlendRanker, Signals, UserSignals, choose_candidates
 from mmsrarec.recommender.blending import fit_blend
@@ -38,7 +38,6 @@ from mmsrarec.summarize.targets import KeywordExtractor
 BUDGET = 200
 USERS_AT_ONCE = 512
 NEGATIVES = 20
-BINS = 10
 PEERS = ("sasrec", "esasrec", "bert4rec", "recbole", "als")
 Ranks = dict[str, np.ndarray]
 
@@ -85,10 +84,13 @@ def ours(split: Split, kind: str, seed: int, folder: Path) -> dict[str, Ranks]:
 def answer(split: Split, kind: str, seed: int, folder: Path) -> dict[str, Ranks]:
     """Fit on the training and validation users, then look at the test users once."""
     engine = build_engine(split, fit_sequence_model(split, seed, folder, kind))
-    own = np.arange(len(split.validation)) if split.same_users else np.full(len(split.validation), -1)
     asked = np.flatnonzero(split.validation.lengths >= 2)
     blend = fit_blend(
-        engine, [split.validation[int(user)] for user in asked], exclude_users=own[asked], asked=0, seed=seed
+        engine,
+        [split.validation[int(user)] for user in asked],
+        exclude_users=split.knowledge_base_ids(asked),
+        asked=0,
+        seed=seed,
     )
     print(
         f"{split.name} seed {seed}: {blend.kind_}, NDCG@10 of validation users left out {blend.cross_validated_}"
@@ -98,16 +100,15 @@ def answer(split: Split, kind: str, seed: int, folder: Path) -> dict[str, Ranks]
 
 
 def fit_sequence_model(split: Split, seed: int, folder: Path, kind: str = "sasrec") -> SequenceModel:
-    """Fit with the defaults; on P the last event of `validation` is held out of the training by the fit itself."""
-    content, checkpoint = item_vectors(split), folder / "checkpoint"
-    if split.same_users:
-        model = SequenceModel(kind=kind, seed=seed).fit(
-            split.validation, split.n_items, content=content, workdir=checkpoint
-        )
-    else:
-        model = SequenceModel(kind=kind, seed=seed).fit(
-            split.train, split.n_items, content=content, validation=split.validation, workdir=checkpoint
-        )
+    """Fit with the defaults."""
+    histories, validation = split.sequences
+    model = SequenceModel(kind=kind, seed=seed).fit(
+        histories,
+        split.n_items,
+        content=item_vectors(split),
+        validation=validation,
+        workdir=folder / "checkpoint",
+    )
     print(
         f"{split.name} seed {seed}: epoch {model.best_epoch_}, validation NDCG@10 {max(model.validation_ndcg_):.4f}"
     )
@@ -130,7 +131,7 @@ def build_engine(split: Split, model: SequenceModel) -> Engine:
 def test_ranks(split: Split, engine: Engine, blend: BlendRanker) -> tuple[Ranks, Ranks]:
     """Rank the positives by the sequence model and by the blend."""
     cases = split.test
-    own = cases.users if split.same_users else np.full(len(cases), -1)
+    own = split.knowledge_base_ids(cases.users)
     parts: tuple[list[Ranks], list[Ranks]] = ([], [])
     for first in range(0, len(cases), USERS_AT_ONCE):
         chunk, excluded = (
@@ -240,7 +241,12 @@ def results(name: str, found: dict[str, list[Ranks]]) -> Table:
                 f"{paired_test(values[m], mean[best][m]).p_value:.4f}"
                 for m in ("uniform NDCG@5", "full NDCG@10")
             ]
-        errors = [calibration_error(ranks["probability"]) for ranks in found[who] if "probability" in ranks]
+        said = [ranks["probability"] for ranks in found[who] if "probability" in ranks]
+        # Column 0 is the next item.
+        errors = [
+            calibration_error(reliability(p, np.broadcast_to(np.arange(p.shape[1]) == 0, p.shape)))
+            for p in said
+        ]
         table.add_row(
             f"{who} ({len(found[who])})", *cells, *tests,
             f"{np.mean(errors):.4f}" if errors else "",
@@ -310,15 +316,6 @@ def per_user(ranks: Ranks) -> dict[str, np.ndarray]:
         values[f"{by} AUC"] = auc(ranks[by], NEGATIVES)
         values[f"{by} NDCG@5"] = ndcg(ranks[by], 5)
     return values | {"full HR@10": hit_rate(ranks["full"], 10), "full NDCG@10": ndcg(ranks["full"], 10)}
-
-
-def calibration_error(probability: np.ndarray) -> float:
-    """Expected calibration error over ten bins of equal width (Guo et al. 2017); column 0 is the next item."""
-    is_next = np.zeros(probability.shape)
-    is_next[:, 0] = 1
-    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
-    gaps = [abs((probability - is_next)[bins == number].sum()) for number in range(BINS)]
-    return float(sum(gaps) / probability.size)
 
 
 def interval(values: np.ndarray) -> str:

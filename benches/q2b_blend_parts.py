@@ -89,7 +89,7 @@ def collect(split: Split, engine: Engine, users: int, seed: int) -> Collected:
     whole = [split.validation[int(user)] for user in asked]
     histories, wanted = [history[:-1] for history in whole], np.array([history[-1] for history in whole])
     drawn = sample_negatives(whole, n=NEGATIVES, n_items=split.n_items, seed=seed)
-    own = asked if split.same_users else np.full(len(asked), -1)
+    own = split.knowledge_base_ids(asked)
     contexts = engine.builder.build(histories, exclude_users=own)
     recall = {
         who: {budget: np.zeros(len(asked), bool) for budget in BUDGETS}

@@ -19,11 +19,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benches.quality_data import SETS, SPLIT_SEED, Split, item_vectors, load_split
+from benches.quality_data import SETS, SPLIT_SEED, Split, interval, item_vectors, load_split
 from mmsrarec.backbone import Backbone, count_tokens, cut_text, supervised_tune
 from mmsrarec.backbone.supervised import supervised_config
 from mmsrarec.data import Histories, sample_negatives
-from mmsrarec.evaluate.intervals import bootstrap_interval
 from mmsrarec.retrieve import CoInteraction, ContextBuilder, ItemView, PathFinder, SequenceModel, SimilarUsers
 from mmsrarec.summarize.targets import KeywordExtractor
 from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora
@@ -141,7 +140,9 @@ def table(
             values = per_person(found)
             values = np.column_stack([values, values - plain])
             told = 4 if who.startswith("p, ") and who != UNTUNED else 2
-            shown.add_row(f"{name} ({len(whole)} people)", who, *map(interval, values.T[:told]))
+            shown.add_row(
+                f"{name} ({len(whole)} people)", who, *(interval(one, 1) for one in values.T[:told])
+            )
     return shown
 
 
@@ -195,12 +196,6 @@ def per_person(scores: np.ndarray) -> np.ndarray:
     """Return each person's share of wrong candidates below the right one, by kind of negative."""
     kinds = np.split(scores[:, 1:], len(KINDS), axis=1)
     return np.column_stack([each_auc(np.column_stack([scores[:, :1], wrong])) for wrong in kinds])
-
-
-def interval(values: np.ndarray) -> str:
-    """Write a mean in per cent with its 95 % bootstrap interval."""
-    low, high = bootstrap_interval(values)
-    return f"{100 * values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def main(words: Sequence[str] | None = None) -> None:

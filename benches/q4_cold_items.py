@@ -18,9 +18,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benches.quality_data import SETS, Split, item_vectors, load_split
+from benches.quality_data import SETS, Split, interval, item_vectors, load_split
 from mmsrarec.data import Histories
-from mmsrarec.evaluate import EvaluationCases, Popularity, bootstrap_interval, paired_test
+from mmsrarec.evaluate import EvaluationCases, Popularity, paired_test
 from mmsrarec.evaluate.metrics import auc, mid_ranks, ndcg
 from mmsrarec.retrieve import SequenceModel
 from mmsrarec.storage import atomic_path
@@ -82,14 +82,11 @@ def measured(split: Split, tenth: int, workdir: Path) -> Values:
 def rivals(split: Split, cold: np.ndarray, seed: int) -> dict[str, Scorer]:
     """Fit ours and the two it stands beside."""
     vectors = item_vectors(split)
-    train, validation = without(split.train, cold), without(split.validation, cold)
-    if split.same_users:  # the fit holds out the last event of each user itself
-        model = SequenceModel(seed=seed).fit(validation, split.n_items, content=vectors)
-    else:
-        model = SequenceModel(seed=seed).fit(train, split.n_items, content=vectors, validation=validation)
+    histories, validation = (part if part is None else without(part, cold) for part in split.sequences)
+    model = SequenceModel(seed=seed).fit(histories, split.n_items, content=vectors, validation=validation)
     return {
         "ours": model.scores,
-        "popularity": Popularity().fit(train, split.n_items).scores,
+        "popularity": Popularity().fit(without(split.train, cold), split.n_items).scores,
         "content kNN": content_knn(vectors),
     }
 
@@ -133,9 +130,3 @@ def metrics(scorer: Scorer, cases: EvaluationCases, negatives: np.ndarray) -> np
     scores = np.asarray(scorer(cases.histories, np.column_stack([cases.positives, negatives])))
     rank = mid_ranks(scores[:, 0], scores[:, 1:])
     return np.stack([auc(rank, negatives.shape[1]), ndcg(rank, 5)])
-
-
-def interval(values: np.ndarray) -> str:
-    """Write a mean in per cent with its 95 % bootstrap interval."""
-    low, high = bootstrap_interval(values)
-    return f"{100 * values.mean():.2f} [{100 * low:.2f}, {100 * high:.2f}]"

@@ -15,10 +15,10 @@ from mmsrarec import Dataset
 from mmsrarec.backbone import SentenceEncoder
 from mmsrarec.data import Histories, read_recbole
 from mmsrarec.errors import InputError
-from mmsrarec.evaluate import EvaluationCases
+from mmsrarec.evaluate import EvaluationCases, bootstrap_interval
 from mmsrarec.storage import fingerprint
 
-__all__ = ["SETS", "Split", "item_vectors", "load_split"]
+__all__ = ["SETS", "Split", "interval", "item_vectors", "load_split"]
 
 SETS = {"M": "microlens-50k", "P": "movielens-posters", "K": "ml-100k"}
 SPLIT_SEED = 0
@@ -59,6 +59,15 @@ class Split:
     def same_users(self) -> bool:
         """Whether those asked are those learned from, some events later."""
         return self.name != "M"
+
+    def knowledge_base_ids(self, users: np.ndarray) -> np.ndarray:
+        """Ids of the people asked among those learned from; −1 where these are other people."""
+        return users if self.same_users else np.full(len(users), -1)
+
+    @property
+    def sequences(self) -> tuple[Histories, Histories | None]:
+        """What a sequence model is trained and validated on; without the latter it holds out last events itself."""
+        return (self.validation, None) if self.same_users else (self.train, self.validation)
 
     def export(self, path: Path) -> None:
         """Write what a peer in another environment needs, as arrays without pickle."""
@@ -124,6 +133,12 @@ def item_vectors(split: Split) -> np.ndarray:
         path.parent.mkdir(exist_ok=True)
         np.save(path, encoder.encode(texts, progress=f"embedding the items of {split.name}"))
     return np.load(path, allow_pickle=False)
+
+
+def interval(values: np.ndarray, digits: int = 2) -> str:
+    """Write a mean in per cent with its 95 % bootstrap interval."""
+    low, high = bootstrap_interval(values)
+    return f"{100 * values.mean():.{digits}f} [{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
 
 
 def main() -> None:
