@@ -101,13 +101,12 @@ def evaluate_recommender(
 def _own_entries(recommender: Recommender, test: Dataset, cases: EvaluationCases) -> dict[bytes, int]:
     """Map the history of each case to its user's id in the knowledge base, where it has one."""
     known = recommender.parts_.users
-    position = {user: place for place, user in enumerate(known.ids.to_list())}
-    found = {}
-    for user, history in zip(cases.users, cases.histories, strict=True):
-        place = position.get(test.user_ids[int(user)])
-        if place is not None:
-            found[history.tobytes()] = int(known.knowledge_base_id[place])
-    return found
+    places = known.data.find_users(test.user_ids)[cases.users]
+    return {
+        history.tobytes(): int(known.knowledge_base_id[place])
+        for place, history in zip(places, cases.histories, strict=True)
+        if place >= 0
+    }
 
 
 class _Asker:
