@@ -236,7 +236,7 @@ def _run(shop: Shop, epochs: int) -> dict[str, Any]:
         "blend",
         lambda: fit_blend(
             join(parts, candidates=BUDGET),
-            [held_out[int(user)] for user in usable],
+            held_out.select(usable),
             exclude_users=np.full(len(usable), -1),
             asked=0,
             seed=0,

@@ -87,7 +87,7 @@ def answer(split: Split, kind: str, seed: int, folder: Path) -> dict[str, Ranks]
     asked = np.flatnonzero(split.validation.lengths >= 2)
     blend = fit_blend(
         engine,
-        [split.validation[int(user)] for user in asked],
+        split.validation.select(asked),
         exclude_users=split.knowledge_base_ids(asked),
         asked=0,
         seed=seed,

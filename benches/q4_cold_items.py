@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,17 +94,16 @@ def rivals(split: Split, cold: np.ndarray, seed: int) -> dict[str, Scorer]:
 
 def without(histories: Histories, cold: np.ndarray) -> Histories:
     """Take items out of histories."""
-    return Histories.from_lists([items[~cold[items]] for items in histories])
+    kept = ~cold[histories.items]
+    indptr = np.concatenate([[0], np.cumsum(kept)])[histories.indptr].astype(np.int64)
+    return Histories(indptr, histories.items[kept], histories.timestamps[kept], histories.asked_at)
 
 
 def cold_cases(split: Split, cold: np.ndarray) -> tuple[EvaluationCases, dict[str, np.ndarray]]:
     """Keep the cases whose answer is held out, with negatives from everywhere and from the held-out items."""
     cases = split.test.select(cold[split.test.positives])
-    histories = [history[~cold[history]] for history in cases.histories]
-    asked = np.asarray([len(history) > 0 for history in histories])
-    cases = EvaluationCases(
-        cases.users, histories, cases.positives, cases.seen, split.n_items, cases.negatives
-    ).select(asked)
+    cases = replace(cases, histories=without(cases.histories, cold))
+    cases = cases.select(cases.histories.lengths > 0)
     generator, unseen = np.random.default_rng(1), np.flatnonzero(cold)
     among = np.stack(
         [

@@ -71,7 +71,7 @@ class Split:
 
     def export(self, path: Path) -> None:
         """Write what a peer in another environment needs, as arrays without pickle."""
-        histories = Histories.from_lists(list(self.test.histories))
+        histories = self.test.histories
         with path.open("wb") as file:
             np.savez(
                 file,

@@ -9,6 +9,7 @@ import typer
 
 from mmsrarec.cli.ids import item_ids, user_ids
 from mmsrarec.cli.options import (
+    At,
     Backbone,
     Device,
     Format,
@@ -67,6 +68,7 @@ def recommend(
     ] = False,
     allow: Allowed = None,
     block: Blocked = None,
+    at: At = None,
     format: Format = OutputFormat.TABLE,
     backbone: Backbone = None,
     images: Images = None,
@@ -76,7 +78,7 @@ def recommend(
     """Recommend items out of the whole catalogue."""
     _one_of(user, history)
     recommender = load_model(model, backbone, images, device)
-    arguments: dict[str, Any] = {"k": k, "exclude_seen": not include_seen}
+    arguments: dict[str, Any] = {"k": k, "exclude_seen": not include_seen, "at": at}
     for option, words in (("allow", allow), ("block", block)):
         arguments[option] = None if words is None else item_ids(recommender, words, f"--{option}")
     if history is not None:
@@ -112,6 +114,7 @@ def predict(
     pairs: Annotated[
         Path | None, typer.Option(help="Instead: a CSV file with user_id and item_id.", show_default=False)
     ] = None,
+    at: At = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write CSV here instead of printing.", show_default=False),
@@ -136,18 +139,18 @@ def predict(
     if table is not None:
         users, items = user_ids(recommender, table["user_id"]), item_ids(recommender, table["item_id"])
         frame = pl.DataFrame({"user_id": users, "item_id": items})
-        probability = recommender.predict(users=users, items=items)
+        probability = recommender.predict(users=users, items=items, at=at)
     else:
         items = item_ids(recommender, item or [])
         frame = pl.DataFrame({"item_id": items})
         if history is not None:
             probability = recommender.predict(
-                histories=[item_ids(recommender, history, "--history")], items=[items]
+                histories=[item_ids(recommender, history, "--history")], items=[items], at=at
             )[0]
         else:
             known = user_ids(recommender, [user or ""])
             frame = frame.select(pl.lit(known[0]).alias("user_id"), "item_id")
-            probability = recommender.predict(users=known * len(items), items=items)
+            probability = recommender.predict(users=known * len(items), items=items, at=at)
     frame = frame.with_columns(probability=pl.Series(probability, dtype=pl.Float32))
     if output is None:
         print_frame(frame, format)
@@ -187,6 +190,7 @@ def explain(
             "--item", "-i", help="Item id; the first recommendation by default.", show_default=False
         ),
     ] = None,
+    at: At = None,
     html: Annotated[Path | None, typer.Option(help="Write it as one page, too.", show_default=False)] = None,
     backbone: Backbone = None,
     images: Images = None,
@@ -198,9 +202,10 @@ def explain(
     recommender = load_model(model, backbone, images, device)
     wanted = None if item is None else item_ids(recommender, [item])[0]
     if history is not None:
-        explanation = recommender.explain(item=wanted, history=item_ids(recommender, history, "--history"))
+        taken = item_ids(recommender, history, "--history")
+        explanation = recommender.explain(item=wanted, history=taken, at=at)
     else:
-        explanation = recommender.explain(user_ids(recommender, [user or ""])[0], wanted)
+        explanation = recommender.explain(user_ids(recommender, [user or ""])[0], wanted, at=at)
     typer.echo(str(explanation))
     if html is not None:
         explanation.to_html(html)

@@ -12,6 +12,7 @@ import typer
 from mmsrarec.progress import logger
 
 __all__ = [
+    "At",
     "Backbone",
     "Columns",
     "Device",
@@ -80,6 +81,13 @@ HistoryItems = Annotated[
     typer.Option(
         "--history",
         help="Instead of --user: item id of one unknown person; oldest first, again for more.",
+        show_default=False,
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        help="When the known user asks: a number as in the training data, or a date such as 2026-11-24T18:00.",
         show_default=False,
     ),
 ]

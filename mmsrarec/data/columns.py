@@ -9,15 +9,17 @@ from __future__ import annotations
 import datetime as dt
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from mmsrarec.data.bad_rows import add_reason, no_problems, reason_codes
 from mmsrarec.errors import InputError
 
-__all__ = ["read_categories", "read_ids", "read_ratings", "read_text", "read_timestamps"]
+__all__ = ["read_categories", "read_ids", "read_moments", "read_ratings", "read_text", "read_timestamps"]
 
 MIXED = "mixed id types"
 _INTEGER = r"^(0|-?[1-9]\d{0,17})$"
@@ -183,6 +185,8 @@ def _time_as_text(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         return _clean_unicode(value)
+    if isinstance(value, np.datetime64):
+        return str(value)
     if isinstance(value, dt.date):
         return value.isoformat()
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
@@ -214,10 +218,64 @@ def _epoch_seconds(moments: pl.Series) -> pl.Series:
 
 
 def _latest(values: pl.Series, now: float) -> float:
+    return (now + _DAY_SECONDS) * _per_second(values)
+
+
+def _per_second(values: pl.Series) -> float:
+    """Tell the unit of timestamps by their median."""
     typical = values.median()
     typical = float(typical) if isinstance(typical, int | float) else 0.0
-    per_second = next(factor for size, factor in _UNITS if typical >= size)
-    return (now + _DAY_SECONDS) * per_second
+    return next(factor for size, factor in _UNITS if typical >= size)
+
+
+def read_moments(name: str, given: Sequence[Any], timestamps: pl.Series) -> npt.NDArray[np.float64]:
+    """Read moments in the unit of timestamps that were read before.
+
+    Parameters
+    ----------
+    name
+        Of the argument, for errors.
+    given
+        Numbers in that unit, dates, datetimes (without a zone they are UTC), or texts of any of these.
+    timestamps
+        From :func:`read_timestamps`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (n,).
+
+    Raises
+    ------
+    InputError
+        If one of them is none of these.
+
+    Examples
+    --------
+    >>> milliseconds = pl.Series([1_700_000_000_000, 1_700_000_100_000])
+    >>> read_moments("at", ["2023-11-14", 1_700_000_000_500], milliseconds).tolist()
+    [1699920000000.0, 1700000000500.0]
+    """
+    moments = np.array([_as_number(value) for value in given], np.float64)
+    other = np.isnan(moments)
+    if other.any():
+        dates = [value for value, is_other in zip(given, other, strict=True) if is_other]
+        seconds, _ = read_timestamps(pl.Series("", dates, dtype=pl.Object), now=np.inf)
+        moments[other] = seconds.cast(pl.Float64).to_numpy() * _per_second(timestamps)
+    if not np.isfinite(moments).all():
+        wrong = given[int(np.flatnonzero(~np.isfinite(moments))[0])]
+        raise InputError(
+            f"{name} must hold times: numbers as in the training data, dates, or ISO 8601 text, got {wrong!r}."
+        )
+    return moments
+
+
+def _as_number(value: Any) -> float:
+    """Return a number, also one in a text, as it is, and NaN for anything else."""
+    try:
+        return math.nan if isinstance(value, bool | dt.date | np.datetime64) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def read_ratings(column: pl.Series) -> Read:

@@ -99,9 +99,7 @@ def _histories_of(
         return seen.histories(), seen.n_items
     if n_items is None or n_items < 1:
         raise InputError(f"n_items must be the size of the catalogue, 1 or more, got {n_items}.")
-    if isinstance(seen, Histories):
-        return seen, n_items
-    return Histories.from_lists([np.asarray(items, dtype=np.int32).reshape(-1) for items in seen]), n_items
+    return Histories.of(seen), n_items
 
 
 def _weights(histories: Histories, n_items: int, popularity: npt.ArrayLike | None) -> npt.NDArray[np.float64]:

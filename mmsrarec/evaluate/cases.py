@@ -26,7 +26,7 @@ class EvaluationCases:
     users
         int32 (cases,), dense ids in the data the cases were made from.
     histories
-        int32 arrays, one a case, oldest first; may be empty.
+        One a case, oldest first; may be empty. Asked when the positive came.
     positives
         int32 (cases,).
     seen
@@ -40,7 +40,7 @@ class EvaluationCases:
     """
 
     users: npt.NDArray[np.int32]
-    histories: Sequence[npt.NDArray[np.int32]]
+    histories: Histories
     positives: npt.NDArray[np.int32]
     seen: Sequence[npt.NDArray[np.int32]]
     n_items: int
@@ -101,12 +101,13 @@ class EvaluationCases:
         users = np.flatnonzero(histories.lengths >= 2)
         if not len(users):
             raise InputError("test holds no user with two events, so there is nothing to predict.")
-        touched = [histories[int(user)] for user in users]
+        touched = histories.select(users)
+        before = touched.without_last()
         return cls(
             users.astype(np.int32),
-            [items[:-1] if history is None else items[:-1][-history:] for items in touched],
-            np.asarray([items[-1] for items in touched], np.int32),
-            [items[:-1] for items in touched],
+            before if history is None else before.recent(history),
+            touched.items[touched.indptr[1:] - 1],
+            list(before),
             len(counts),
             {
                 by: sample_negatives(
@@ -127,7 +128,7 @@ class EvaluationCases:
         chosen = np.arange(len(self))[rows]
         return EvaluationCases(
             self.users[chosen],
-            [self.histories[row] for row in chosen],
+            self.histories.select(chosen),
             self.positives[chosen],
             [self.seen[row] for row in chosen],
             self.n_items,

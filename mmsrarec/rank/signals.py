@@ -278,7 +278,7 @@ class Signals:
         at_once = max(1, _SCORES_AT_ONCE // self.n_items)
         for first in range(0, len(histories), at_once):
             part = slice(first, first + at_once)
-            asked, excluded = [np.asarray(history) for history in histories[part]], exclude_users[part]
+            asked, excluded = Histories.of(histories[part]), exclude_users[part]
             sequence = sequence_log_probability(self.sequence_model.scores(asked))
             item_knn = self.item_knn.scores(asked)
             transitions = self.transitions.scores(asked)

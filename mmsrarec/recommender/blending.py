@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmsrarec.data import sample_negatives
+from mmsrarec.data import Histories, sample_negatives
 from mmsrarec.errors import InputError
 from mmsrarec.progress import logger
 from mmsrarec.rank import BlendRanker, UserSignals, choose_candidates
@@ -22,7 +22,7 @@ _NEGATIVES = 20
 
 def fit_blend(
     engine: Engine,
-    whole: Sequence[np.ndarray],
+    whole: Histories,
     *,
     exclude_users: np.ndarray,
     asked: int,
@@ -53,7 +53,7 @@ def fit_blend(
     InputError
         If somebody touched every item of the catalogue.
     """
-    histories = [history[:-1] for history in whole]
+    histories = whole.without_last()
     drawn = _draw_negatives(whole, engine.n_items, seed)
     neighbours = engine.signals.find_neighbours(histories, exclude_users)
     contexts = engine.builder.build(histories, found=neighbours)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mmsrarec.data import Dataset
+from mmsrarec.data import Dataset, Histories
+from mmsrarec.data.columns import read_moments
 from mmsrarec.errors import InputError
 from mmsrarec.recommender.components import Components
 from mmsrarec.recommender.engine import Ranked
@@ -35,42 +36,83 @@ class Asked:
     names
         What stands for each of them in the answer: the user id, or the position of the given history.
     histories
-        int32 dense item ids, oldest first, one array a person.
+        Dense item ids, oldest first, with their times and the time of the question where these are known.
     exclude_users
         int32 (n,), knowledge-base id of each, −1 for none: nobody is its own neighbour.
     """
 
     names: pl.Series
-    histories: list[np.ndarray]
+    histories: Histories
     exclude_users: np.ndarray
 
 
 def read_people(
-    parts: Components, users: Sequence[Any] | None, histories: Sequence[Sequence[Any]] | None
+    parts: Components,
+    users: Sequence[Any] | None,
+    histories: Sequence[Sequence[Any]] | None,
+    timestamps: Sequence[Sequence[Any]] | None = None,
+    at: Any = None,
 ) -> Asked:
     """Look up known users, or read the histories of people never seen.
 
     Raises
     ------
     InputError
-        Unless exactly one of the two is given, or if an id is unknown.
+        Unless exactly one of the two is given, if an id is unknown, or if times are none or do not fit.
     """
     if (users is None) == (histories is None):
         raise InputError("give either users= (known ids) or histories= (lists of item ids).")
     known = parts.users
     if users is not None:
+        if timestamps is not None:
+            raise InputError("timestamps belong to histories=; of known users they are known.")
         found = known.find(as_list("users", users))
-        return Asked(
-            known.ids[found.tolist()],
-            [known.histories[user] for user in found],
-            known.knowledge_base_id[found],
+        asked = Asked(
+            known.ids[found.tolist()], known.histories.select(found), known.knowledge_base_id[found]
         )
-    lists = [as_list("histories", history) for history in as_list("histories", histories)]
-    return Asked(
-        pl.Series("user_id", range(len(lists)), dtype=pl.Int64),
-        [parts.catalogue.item_index(history) for history in lists],
-        np.full(len(lists), -1, np.int32),
-    )
+    else:
+        lists = [as_list("histories", history) for history in as_list("histories", histories)]
+        asked = Asked(
+            pl.Series("user_id", range(len(lists)), dtype=pl.Int64),
+            _with_times(
+                parts, Histories.from_lists([parts.catalogue.item_index(ids) for ids in lists]), timestamps
+            ),
+            np.full(len(lists), -1, np.int32),
+        )
+    if at is None:
+        return asked
+    if users is None and timestamps is None:
+        raise InputError("at says nothing beside histories without times; give timestamps= as well.")
+    moments = [at] if isinstance(at, str) or not np.iterable(at) else as_list("at", at)
+    if len(moments) not in (1, len(asked.histories)):
+        raise InputError(
+            f"at must be one time, or one for each of the {len(asked.histories)} people, got {len(moments)}."
+        )
+    return replace(asked, histories=asked.histories.asked(_read_times(parts, "at", moments)))
+
+
+def _with_times(
+    parts: Components, histories: Histories, timestamps: Sequence[Sequence[Any]] | None
+) -> Histories:
+    if timestamps is None:
+        return histories
+    lists = [as_list("timestamps", times) for times in as_list("timestamps", timestamps)]
+    lengths = [len(times) for times in lists]
+    if lengths != histories.lengths.tolist():
+        raise InputError(
+            f"timestamps must have one time for each event of histories, got {lengths} for "
+            f"{histories.lengths.tolist()} events."
+        )
+    times = _read_times(parts, "timestamps", [time for entry in lists for time in entry])
+    first = np.zeros(len(times), bool)
+    first[histories.indptr[:-1][histories.lengths > 0]] = True
+    if (np.diff(times, prepend=-np.inf)[~first] < 0).any():
+        raise InputError("timestamps must not fall within a history; put its oldest event first.")
+    return replace(histories, timestamps=times)
+
+
+def _read_times(parts: Components, name: str, times: Sequence[Any]) -> np.ndarray:
+    return read_moments(name, times, parts.users.data.interactions["timestamp"])
 
 
 def read_candidates(catalogue: Dataset, items: Sequence[Any], people: int) -> tuple[list[np.ndarray], bool]:
@@ -100,7 +142,7 @@ def read_candidates(catalogue: Dataset, items: Sequence[Any], people: int) -> tu
 
 def allowed_items(
     catalogue: Dataset,
-    histories: Sequence[np.ndarray],
+    histories: Histories,
     *,
     exclude_seen: bool = True,
     allow: Sequence[Any] | None = None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mmsrarec.data import Histories
 from mmsrarec.errors import InputError
 from mmsrarec.rank import FEATURES, BlendRanker, MLLMRanker, Signals, UserSignals, choose_candidates, logit
 from mmsrarec.retrieve import ContextBuilder, Neighbours, SequenceModel, UserContext
@@ -98,7 +99,7 @@ class Engine:
         excluded = np.full(len(histories), -1) if exclude_users is None else exclude_users
         # Entries of one person stand together so that the prompt's beginning is run once for all of them.
         order = sorted(range(len(histories)), key=lambda row: (histories[row].tobytes(), excluded[row]))
-        people, items = [histories[row] for row in order], [candidates[row] for row in order]
+        people, items = Histories.of(histories).select(order), [candidates[row] for row in order]
         contexts = self.builder.build(people, exclude_users=excluded[order])
         evidence = self.builder.evidence(people, items, exclude_users=excluded[order])
         found = self.ranker.probability(contexts, items, evidence, progress=progress)
@@ -118,7 +119,7 @@ class Engine:
         Parameters
         ----------
         histories
-            Dense item ids, oldest first, one array a user.
+            Dense item ids, oldest first, one array a user; :class:`~mmsrarec.data.Histories` also tell when.
         candidates
             Dense item ids, one array a user.
         exclude_users
@@ -147,7 +148,7 @@ class Engine:
         Parameters
         ----------
         histories
-            Dense item ids, oldest first, one array a user.
+            As in :meth:`rank`.
         allowed
             bool (n_items,), one a user: what may be recommended.
         k

@@ -51,6 +51,8 @@ class Fitted:
         users: Sequence[Any] | None = None,
         histories: Sequence[Sequence[Any]] | None = None,
         items: Sequence[Any],
+        timestamps: Sequence[Sequence[Any]] | None = None,
+        at: Any = None,
     ) -> Any:
         """Return the language model's probability that an item is the next one.
 
@@ -64,6 +66,8 @@ class Fitted:
             Instead of `users`: item ids of people the model has never seen, oldest first.
         items
             One item id an entry, or one list of item ids an entry.
+        timestamps, at
+            As in :meth:`recommend`.
 
         Returns
         -------
@@ -75,7 +79,7 @@ class Fitted:
         InputError
             If an id is unknown or the lengths differ.
         """
-        asked = read_people(self._parts, users, histories)
+        asked = read_people(self._parts, users, histories, timestamps, at)
         candidates, ragged = read_candidates(self._parts.catalogue, items, len(asked.histories))
         by_row = self._engine.probability(
             asked.histories, candidates, exclude_users=asked.exclude_users, progress="scoring"
@@ -93,6 +97,8 @@ class Fitted:
         exclude_seen: bool = True,
         allow: Sequence[Any] | None = None,
         block: Sequence[Any] | None = None,
+        timestamps: Sequence[Sequence[Any]] | None = None,
+        at: Any = None,
     ) -> Any:
         """Recommend items out of the whole catalogue.
 
@@ -109,6 +115,13 @@ class Fitted:
             Leave out what the user has already taken.
         allow, block
             Item ids that alone may, or may not, be recommended.
+        timestamps
+            When each event of `histories` happened, one list a person, in the unit of the training data. ``None``:
+            nobody knows.
+        at
+            When the recommendation is wanted, one time or one a person: a number in the unit of the training data, a
+            date, a datetime or ISO 8601 text. How long somebody was away says something about what comes next, where
+            the training data had times. ``None``: nobody knows, and the answer does not depend on the clock.
 
         Returns
         -------
@@ -119,12 +132,12 @@ class Fitted:
         Raises
         ------
         InputError
-            If an id is unknown, `k` is below 1 or above the size of the catalogue.
+            If an id is unknown, `k` is below 1 or above the size of the catalogue, or a time is none.
         """
         check_integer("k", k, 1)
         check_flag("exclude_seen", exclude_seen)
         catalogue = self._parts.catalogue
-        asked = read_people(self._parts, users, histories)
+        asked = read_people(self._parts, users, histories, timestamps, at)
         if k > catalogue.n_items:
             raise InputError(f"k must be at most {catalogue.n_items}, the size of the catalogue, got {k}.")
         allowed = allowed_items(
@@ -134,7 +147,13 @@ class Fitted:
         return recommendation_frame(catalogue, asked.names, ranked, k)
 
     def explain(
-        self, user: Any = None, item: Any = None, *, history: Sequence[Any] | None = None
+        self,
+        user: Any = None,
+        item: Any = None,
+        *,
+        history: Sequence[Any] | None = None,
+        timestamps: Sequence[Any] | None = None,
+        at: Any = None,
     ) -> Explanation:
         """Say why an item stands where it stands for a user.
 
@@ -146,6 +165,8 @@ class Fitted:
             Item id; ``None`` takes the user's first recommendation.
         history
             Instead of `user`: item ids of a person the model has never seen.
+        timestamps, at
+            When the events of `history` happened, and when the person asks; see :meth:`recommend`.
 
         Returns
         -------
@@ -158,7 +179,10 @@ class Fitted:
             If an id is unknown.
         """
         parts = self._parts
-        asked = read_people(parts, None if user is None else [user], None if history is None else [history])
+        users, histories, times = (
+            None if given is None else [given] for given in (user, history, timestamps)
+        )
+        asked = read_people(parts, users, histories, times, at)
         wanted = None if item is None else int(parts.catalogue.item_index([item])[0])
         allowed = allowed_items(parts.catalogue, asked.histories)
         [ranked] = self._recommend(asked, 1, allowed)

@@ -302,7 +302,7 @@ class Fit:
         return ranking_validation(
             self.backbone,
             retrieval.builder,
-            [self.validation_histories[int(user)] for user in chosen],
+            self.validation_histories.select(chosen),
             exclude_users=self.users.knowledge_base_id[self.validation_users[chosen]],
             seed=self.settings.seed,
         )
@@ -328,7 +328,7 @@ class Fit:
         users = usable[:MOST_BLEND_USERS]
         blend = fit_blend(
             join(parts, candidates=self.settings.preset.candidates),
-            [self.validation_histories[int(user)] for user in users],
+            self.validation_histories.select(users),
             exclude_users=self.users.knowledge_base_id[self.validation_users[users]],
             asked=self.settings.preset.blend_users,
             seed=self.settings.seed,
@@ -337,4 +337,4 @@ class Fit:
 
 
 def _prints(histories: Histories) -> str:
-    return fingerprint(histories.indptr, histories.items)
+    return fingerprint(histories.indptr, histories.items, histories.timestamps)

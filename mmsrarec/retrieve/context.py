@@ -149,11 +149,7 @@ class ContextBuilder:
         ]
         if self.neighbours and contexts:
             if found is None:
-                found = self.similar_users.search(
-                    [np.asarray(history) for history in histories],
-                    self.neighbours,
-                    exclude_users=exclude_users,
-                )
+                found = self.similar_users.search(histories, self.neighbours, exclude_users=exclude_users)
             first = slice(None), slice(self.neighbours)
             contexts = [
                 replace(

@@ -174,7 +174,7 @@ class ItemKNN:
 
 def _weighted_sum(histories: Sequence[npt.ArrayLike], recency: float, by_item: sp.csr_matrix) -> Scores:
     """Add up the rows of each history's items, each event weighed by its age; float32 (users, n_items)."""
-    flat = Histories.from_lists([np.asarray(history, np.int32) for history in histories])
+    flat = Histories.of(histories)
     age = np.repeat(flat.indptr[1:], flat.lengths) - 1 - np.arange(len(flat.items))
     weights = sp.csr_matrix(
         ((recency**age).astype(np.float32), flat.items, flat.indptr), shape=(len(flat), by_item.shape[0])

@@ -180,7 +180,8 @@ class SimilarUsers:
         Parameters
         ----------
         histories
-            Dense item ids of each asker, oldest first. An empty history has no neighbours.
+            Dense item ids of each asker, oldest first; a :class:`~mmsrarec.data.Histories` also tells when. An empty
+            history has no neighbours.
         k
             Neighbours wanted, 1 or more.
         exclude_users
@@ -198,7 +199,7 @@ class SimilarUsers:
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InputError(f"k must be a whole number of 1 or more, got {k!r}.")
-        asked = [np.asarray(history, np.int32) for history in histories]
+        asked = Histories.of(histories)
         excluded = np.full(len(asked), -1) if exclude_users is None else np.asarray(exclude_users)
         if excluded.shape != (len(asked),):
             raise InputError(
@@ -210,7 +211,7 @@ class SimilarUsers:
             np.full((len(asked), k), -1, np.int32),
             np.zeros((len(asked), k), np.float32),
         )
-        with_events = np.flatnonzero([len(history) > 0 for history in asked])
+        with_events = np.flatnonzero(asked.lengths)
         for first in range(0, len(with_events), _QUERIES_AT_ONCE):
             self._fill(found, asked, excluded, with_events[first : first + _QUERIES_AT_ONCE])
         return found
@@ -218,12 +219,12 @@ class SimilarUsers:
     def _fill(
         self,
         found: Neighbours,
-        asked: list[npt.NDArray[np.int32]],
+        asked: Histories,
         excluded: npt.NDArray[np.integer],
         rows: npt.NDArray[np.intp],
     ) -> None:
         """Write the neighbours of some rows, fetching more entries for those that need more."""
-        queries = _unit(self.model_.user_embeddings([asked[row] for row in rows]))
+        queries = _unit(self.model_.user_embeddings(asked.select(rows)))
         size, k = len(self.users_), found.users.shape[1]
         fetch = min(size, _FETCHED_A_NEIGHBOUR * (k + 1))
         pending = np.arange(len(rows) if size else 0)

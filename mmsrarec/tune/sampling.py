@@ -164,9 +164,8 @@ class _Moments:
         self._histories = histories
         self._builder = builder
         self._users = users.astype(np.int32)
-        whole = [histories[int(user)] for user in users]
-        self.before = [history[:cut] for history, cut in zip(whole, cuts, strict=True)]
-        self.following = [int(history[cut]) for history, cut in zip(whole, cuts, strict=True)]
+        self.before = histories.before(users, cuts)
+        self.following = histories.items[histories.indptr[users] + cuts].tolist()
         self.contexts = builder.build(self.before, exclude_users=self._users)
 
     def negatives(
@@ -181,7 +180,7 @@ class _Moments:
         def suggest(rows: np.ndarray) -> Sequence[np.ndarray]:
             assert hard_candidates is not None
             return hard_candidates(
-                [self.before[row] for row in rows], [self.contexts[row] for row in rows], self._users[rows]
+                self.before.select(rows), [self.contexts[row] for row in rows], self._users[rows]
             )
 
         return draw_negatives(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from mmsrarec.backbone import Backbone
-from mmsrarec.data import sample_negatives
+from mmsrarec.data import Histories, sample_negatives
 from mmsrarec.retrieve import ContextBuilder
 from mmsrarec.tune.tasks import yes_no_prompt
 
@@ -50,7 +50,7 @@ def mean_auc(probabilities: np.ndarray) -> float:
 def ranking_validation(
     backbone: Backbone,
     builder: ContextBuilder,
-    histories: Sequence[np.ndarray],
+    histories: Histories,
     *,
     exclude_users: np.ndarray,
     negatives: int = 7,
@@ -80,8 +80,8 @@ def ranking_validation(
     """
     n_items = len(builder.view)
     count = min(negatives, n_items - max(len(set(history.tolist())) for history in histories))
-    drawn = sample_negatives(list(histories), n=count, n_items=n_items, seed=seed)
-    known = [history[:-1] for history in histories]
+    drawn = sample_negatives(histories, n=count, n_items=n_items, seed=seed)
+    known = histories.without_last()
     candidates = [np.append(history[-1], wrong) for history, wrong in zip(histories, drawn, strict=True)]
     contexts = builder.build(known, exclude_users=exclude_users)
     evidence = builder.evidence(known, candidates, exclude_users=exclude_users)

@@ -1,12 +1,11 @@
 """Splits, k-core and held-out events: nothing lost, nothing twice, nothing from the future."""
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsrarec.data import Dataset, Histories
+from mmsrarec.data import Dataset
 from mmsrarec.errors import InputError
 
 events_strategy = st.lists(
@@ -123,17 +122,3 @@ def test_held_out_events_are_the_last(events, n):
         split = len(whole) - n if len(whole) > n else len(whole)
         assert rest.histories()[user].tolist() == whole[:split].tolist()
         assert held[user].tolist() == whole[split:].tolist()
-
-
-def test_histories_select_iterate_and_refuse():
-    histories = Histories.from_lists([[3, 1], [], [2]])
-    chosen = histories.select([2, 0, 2])
-    assert [each.tolist() for each in chosen] == [[2], [3, 1], [2]]
-    assert chosen.timestamps.tolist() == [0, 0, 1, 0]
-    assert histories[-1].tolist() == [2]
-    assert histories[0].dtype == np.int32
-    with pytest.raises(IndexError, match="user 3 is outside"):
-        histories[3]
-    with pytest.raises(InputError, match="indptr must rise to the number of events, 2"):
-        Histories(np.array([0, 3]), np.array([1, 2], np.int32), np.array([0, 1]))
-    assert len(Histories.from_lists([])) == 0

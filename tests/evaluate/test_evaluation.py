@@ -95,7 +95,7 @@ def test_values_are_the_definition_case_by_case(training: Histories, cases: Eval
 def test_full_catalogue_agrees_with_the_validation_of_the_sequence_model(training, cases: EvaluationCases):
     model = SequenceModel(dimension=8, epochs=2, max_length=10).fit(training, N_ITEMS)
     measured = evaluate({"sasrec": model.scores}, cases, training=training, protocols=["full"])
-    direct = validation_ndcg(model._network, Cases(list(cases.histories), cases.positives), model.max_length)
+    direct = validation_ndcg(model._network, Cases(cases.histories, cases.positives), model.max_length)
     assert measured.value("sasrec", "full", "NDCG@10") == pytest.approx(direct, abs=1e-6)
 
 

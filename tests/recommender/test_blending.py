@@ -29,7 +29,7 @@ def fitted_bytes(dataset: Dataset, view, folder: Path) -> dict[str, bytes]:
     """Fit everything on all but the last event of each user; return what is stored."""
     known = dataset.hold_out_last()[0].histories()
     engine = make_engine(known, view)
-    whole = [history for history in known if len(history) > 1]
+    whole = known.select(np.flatnonzero(known.lengths > 1))
     blend = fit_blend(engine, whole, exclude_users=np.arange(len(whole)), asked=0, seed=0)
     engine.sequence_model.save(folder / "sequence_model")
     engine.signals.similar_users.save(folder / "similar_users")
@@ -62,7 +62,7 @@ def test_what_people_took_last_leaves_no_trace_in_anything_fitted(catalogue, vie
 def test_the_order_is_learned_from_what_would_be_found(catalogue, view, monkeypatch) -> None:
     known = catalogue.histories()
     engine = make_engine(known, view)
-    whole = [history for history in known if len(history) > 1][:12]
+    whole = known.select(np.flatnonzero(known.lengths > 1)[:12])
     exclude = np.flatnonzero(known.lengths > 1)[:12]
     seen: list[list[np.ndarray]] = []
     monkeypatch.setattr(BlendRanker, "fit", lambda self, *groups: seen.extend(groups) or self)
@@ -70,10 +70,11 @@ def test_the_order_is_learned_from_what_would_be_found(catalogue, view, monkeypa
     monkeypatch.setattr(BlendRanker, "cross_validated_", {}, raising=False)
     fit_blend(engine, whole, exclude_users=exclude, asked=0, seed=0)
     retrieved, sampled = seen
-    contexts = engine.builder.build([history[:-1] for history in whole], exclude_users=exclude)
-    for user, signals in enumerate(engine.signals.of([h[:-1] for h in whole], contexts, exclude)):
+    histories = whole.without_last()
+    contexts = engine.builder.build(histories, exclude_users=exclude)
+    for user, signals in enumerate(engine.signals.of(histories, contexts, exclude)):
         unseen = np.ones(engine.n_items, bool)
-        unseen[whole[user][:-1]] = False
+        unseen[histories[user]] = False
         found = choose_candidates(signals, unseen, engine.budget)
         assert len(retrieved[user]) == (len(found) if whole[user][-1] in found else 0)
         expected = signals["sequence"][whole[user][-1]]

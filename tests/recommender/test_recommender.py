@@ -1,5 +1,7 @@
 """The public object: ids in, ids out, errors that name the argument."""
 
+import datetime as dt
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -213,3 +215,56 @@ def test_unfitted_is_a_clear_error(tmp_path) -> None:
     ):
         with pytest.raises(InputError, match="not fitted; call fit"):
             call(Recommender())
+
+
+def test_when_it_is_asked_matters(fitted: Recommender, parts) -> None:
+    train = parts[0]
+    user = train.user_ids[1]
+    [last] = train.interactions.filter(pl.col("user") == 1)["timestamp"].tail(1)
+    at_once, later, unknown = (
+        fitted.recommend([user], k=5, at=at)["score"].to_list() for at in (last, last + 10 * 86_400, None)
+    )
+    assert len({tuple(at_once), tuple(later), tuple(unknown)}) == 3
+    moment = dt.datetime.fromtimestamp(last, dt.UTC)
+    for same in (moment, moment.isoformat(), [str(last)]):
+        assert fitted.recommend([user], k=5, at=same)["score"].to_list() == at_once
+    assert fitted.explain(user, at=last).score == pytest.approx(at_once[0])
+
+
+def test_people_never_seen_can_tell_their_times(fitted: Recommender, parts) -> None:
+    _, validation, test = parts
+    history = test.histories()[0]
+    ids = test.item_ids[history.tolist()].to_list()
+    times = test.interactions.filter(pl.col("user") == 0)["timestamp"].to_list()
+    timed = fitted.recommend(histories=[ids], k=5, timestamps=[times], at=times[-1] + 60)
+    assert timed["score"].to_list() != fitted.recommend(histories=[ids], k=5)["score"].to_list()
+    # A known person is asked the same through the model's own record of the history.
+    known = validation.user_ids[0]
+    row = validation.interactions.filter(pl.col("user") == 0)
+    ids, times = validation.item_ids[row["item"].to_list()].to_list(), row["timestamp"].to_list()
+    assert fitted.predict(histories=[ids], timestamps=[times], at=times[-1], items=[ids[0]]) == pytest.approx(
+        fitted.predict(users=[known], at=times[-1], items=[ids[0]]), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"users": [0], "at": "tomorrow"}, "at must hold times: numbers as in the training data, dates"),
+        ({"users": [0], "at": [1, 2]}, "at must be one time, or one for each of the 1 people, got 2"),
+        ({"users": [0], "timestamps": [[1]]}, "timestamps belong to histories="),
+        ({"histories": [[0]], "at": 5}, "at says nothing beside histories without times; give timestamps="),
+        ({"histories": [[0, 1]], "timestamps": [[5]]}, r"got \[1\] for \[2\] events"),
+        ({"histories": [[0, 1]], "timestamps": [[5, 4]]}, "must not fall within a history"),
+        ({"histories": [[0]], "timestamps": [[None]]}, "timestamps must hold times.*got None"),
+    ],
+)
+def test_times_that_cannot_be(fitted: Recommender, parts, arguments: dict, message: str) -> None:
+    ids, users = parts[0].item_ids, parts[0].user_ids
+    given = dict(arguments)
+    if "users" in given:
+        given["users"] = [users[place] for place in given["users"]]
+    if "histories" in given:
+        given["histories"] = [[ids[item] for item in history] for history in given["histories"]]
+    with pytest.raises(InputError, match=message):
+        fitted.recommend(**given)

@@ -40,11 +40,13 @@ def test_p_alone_is_what_predict_says(fitted: Recommender, table: EvaluationTabl
     test = parts[2]
     cases = EvaluationCases.from_dataset(test, popularity=fitted.parts_.popularity, negatives=8, seed=1)
     candidates = np.column_stack([cases.positives, cases.negatives["uniform"]])
-    names = test.item_ids
+    names, histories = test.item_ids, cases.histories
     p = np.stack(
         fitted.predict(
-            histories=[names[history.tolist()].to_list() for history in cases.histories],
+            histories=[names[history.tolist()].to_list() for history in histories],
             items=[names[row.tolist()].to_list() for row in candidates],
+            timestamps=[part.tolist() for part in np.split(histories.timestamps, histories.indptr[1:-1])],
+            at=histories.asked_at,
         )
     )
     auc = (1 - mid_ranks(p[:, 0], p[:, 1:]) / 8).mean()

@@ -168,8 +168,9 @@ def test_last_choices_ask_each_user_once_as_ranking_asks(catalogue, builder: Con
     asked = {example.prompt[example.answer] for example in examples}
     for user, history in enumerate(histories):
         if len(history) >= 2:
-            [context] = builder.build([history[:-1]], exclude_users=np.array([user]))
-            [[paths]] = builder.evidence([history[:-1]], [history[-1:]], exclude_users=np.array([user]))
+            before, excluded = histories.before([user], [len(history) - 1]), np.array([user])
+            [context] = builder.build(before, exclude_users=excluded)
+            [[paths]] = builder.evidence(before, [history[-1:]], exclude_users=excluded)
             assert yes_no_prompt(context, builder.view, int(history[-1]), paths) in asked
     assert all(len(set(example.prompt)) == 6 for example in examples)
     assert len(last_choices(histories, builder, count=3)) == 3

@@ -11,6 +11,7 @@ import torch
 from mmsrarec.errors import InputError
 from mmsrarec.retrieve.sequence_model.checkpoint import Progress
 from mmsrarec.retrieve.sequence_model.networks import Network
+from mmsrarec.retrieve.sequence_model.time_gaps import EDGES
 from mmsrarec.retrieve.sequence_model.unseen import UnseenItems
 
 __all__ = ["Growing", "check_items"]
@@ -33,7 +34,13 @@ class Growing:
     def _network(self) -> Network:
         raise NotImplementedError
 
-    def _build(self, n_items: int, content: npt.NDArray[np.float32] | None = None) -> Network:
+    def _build(
+        self,
+        n_items: int,
+        content: npt.NDArray[np.float32] | None = None,
+        *,
+        edges: torch.Tensor | None = None,
+    ) -> Network:
         raise NotImplementedError
 
     def _take(
@@ -116,7 +123,7 @@ class Growing:
         return self
 
     def _replace(self, weights: dict[str, torch.Tensor], counts: npt.NDArray[np.int64]) -> None:
-        network = self._build(len(counts))
+        network = self._build(len(counts), edges=weights.get(EDGES))
         network.load_state_dict(weights)
         self._take(network, counts, self._progress(), self._unseen)
 

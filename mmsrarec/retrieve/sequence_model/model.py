@@ -18,6 +18,7 @@ from mmsrarec.retrieve.sequence_model.encoding import encode_last, encode_positi
 from mmsrarec.retrieve.sequence_model.growing import Growing, check_items
 from mmsrarec.retrieve.sequence_model.networks import ItemEmbedding, Network, build_network
 from mmsrarec.retrieve.sequence_model.parameters import NETWORK_PARAMETERS, PARAMETERS, check_parameters
+from mmsrarec.retrieve.sequence_model.time_gaps import EDGES, TimeGaps, gap_edges
 from mmsrarec.retrieve.sequence_model.training import Plan, settled, train
 from mmsrarec.retrieve.sequence_model.unseen import UnseenItems, checked_content
 from mmsrarec.retrieve.sequence_model.validation import given_cases, hold_out_cases
@@ -34,7 +35,7 @@ _PARAMETERS = "parameters.json"
 
 
 class SequenceModel(Growing):
-    """Predicts the next item of a history, from item ids and, if given, from what the items are.
+    """Predicts the next item of a history, from item ids and, where given, from times and what the items are.
 
     Trained by the recipe that eSASRec found strongest (Tikhonovich et al. 2025, arXiv 2508.06450): SASRec's task,
     LiGR layers, a sampled softmax; with a learning rate that falls to zero and averaged weights.
@@ -82,6 +83,8 @@ class SequenceModel(Growing):
     counts_
         int64 (n_items,), training events of each item. An item with 0 has, for what is learned by id, the mean of
         the others; without content that of the rarest tenth of them, and scores like one of those.
+    reads_times_
+        Whether the times of events matter: training had some that tell events apart by more than their order.
     epochs_, best_epoch_
         Epochs run, and the one whose weights are kept.
     validation_ndcg_
@@ -158,7 +161,8 @@ class SequenceModel(Growing):
         Parameters
         ----------
         histories
-            Training users, dense item ids, oldest first.
+            Training users, dense item ids, oldest first. Their times are read if there are any: the gap behind each
+            event, and the gap until the next one, which at the end of a history is the time until it is asked about.
         n_items
             Size of the catalogue, above every id.
         content
@@ -198,7 +202,7 @@ class SequenceModel(Growing):
         counts = np.bincount(histories.items, minlength=n_items)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            network = self._build(n_items, described)
+            network = self._build(n_items, described, edges=gap_edges(histories))
         plan = Plan(
             epochs=self.epochs,
             patience=self.patience,
@@ -227,7 +231,7 @@ class SequenceModel(Growing):
         Parameters
         ----------
         histories
-            Dense item ids of each user, oldest first.
+            Dense item ids of each user, oldest first; a :class:`~mmsrarec.data.Histories` also tells when.
 
         Returns
         -------
@@ -268,8 +272,8 @@ class SequenceModel(Growing):
         Parameters
         ----------
         histories
-            Dense item ids of each user, oldest first. An empty one scores items by their training events:
-            log((events + 1) / (all events + n_items)).
+            Dense item ids of each user, oldest first; a :class:`~mmsrarec.data.Histories` also tells when. An empty
+            one scores items by their training events: log((events + 1) / (all events + n_items)).
         candidates
             int (n, c) dense ids, the columns to return for each user; ``None`` returns all items.
 
@@ -337,7 +341,7 @@ class SequenceModel(Growing):
         tensors = load_file(folder / _WEIGHTS)
         counts = tensors.pop("counts").numpy()
         unseen = UnseenItems.from_tensors(tensors)
-        network = model._build(manifest["details"]["n_items"])
+        network = model._build(manifest["details"]["n_items"], edges=tensors.get(EDGES))
         network.load_state_dict(tensors)
         progress = Progress(about["epochs"], about["best_epoch"], tuple(about["validation_ndcg"]))
         model._take(network, counts, progress, unseen)
@@ -358,6 +362,7 @@ class SequenceModel(Growing):
         self.validation_ndcg_ = progress.curve
         self.n_items_ = len(counts)
         self.counts_ = counts
+        self.reads_times_ = network.time_gaps is not None
         weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
         weights |= {name: value.numpy() for name, value in unseen.tensors().items()}
         self.fingerprint_ = fingerprint(self._shape(), weights, counts)
@@ -366,11 +371,18 @@ class SequenceModel(Growing):
         """Give what the network is built from."""
         return {name: getattr(self, name) for name in NETWORK_PARAMETERS}
 
-    def _build(self, n_items: int, content: npt.NDArray[np.float32] | None = None) -> Network:
+    def _build(
+        self,
+        n_items: int,
+        content: npt.NDArray[np.float32] | None = None,
+        *,
+        edges: torch.Tensor | None = None,
+    ) -> Network:
         described = None if content is None else torch.from_numpy(content).to(self.device)
         embedding = ItemEmbedding(n_items, self.dimension, described, self.id_dropout)
+        time_gaps = None if edges is None else TimeGaps(self.dimension, edges)
         shape = {name: value for name, value in self._shape().items() if name != "dimension"}
-        return build_network(item_embedding=embedding, **shape).to(self.device)
+        return build_network(item_embedding=embedding, time_gaps=time_gaps, **shape).to(self.device)
 
     def _decide_negatives(self, n_items: int) -> int | None:
         if self.negatives != "auto":
@@ -384,11 +396,12 @@ class SequenceModel(Growing):
         content: npt.NDArray[np.float32] | None,
         validation: Histories | None,
     ) -> str:
-        given = None if validation is None else [validation.indptr, validation.items]
+        given = None if validation is None else [validation.indptr, validation.items, validation.timestamps]
         parameters = {name: value for name, value in self.get_params().items() if name != "device"}
-        return fingerprint(parameters, n_items, histories.indptr, histories.items, content, given)
+        events = [histories.indptr, histories.items, histories.timestamps]
+        return fingerprint(parameters, n_items, events, content, given)
 
     def _checked(self, histories: Sequence[npt.ArrayLike]) -> Histories:
-        flat = Histories.from_lists([np.asarray(history, np.int32) for history in histories])
+        flat = Histories.of(histories)
         check_items("histories", flat.items, len(self._network.item_embedding.weight))
         return flat

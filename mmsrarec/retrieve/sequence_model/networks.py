@@ -3,6 +3,7 @@
 Both map item embeddings, shape (batch, length, dimension), to one hidden state a position that has seen that
 position and earlier ones only. Sequences are padded on the right, so no position ever sees padding and no mask is
 needed. Item embeddings are tied: the score of an item is the inner product of its embedding with the hidden state.
+Where training had times, what they tell is added to the embeddings first.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mmsrarec.retrieve.sequence_model.time_gaps import TimeGaps
 
 __all__ = ["GRU4RecNetwork", "ItemEmbedding", "Network", "SASRecNetwork", "build_network"]
 
@@ -89,23 +92,42 @@ class SASRecNetwork(nn.Module):
         Longest sequence; position 0 is the first event of the sequence.
     dropout
         Share of values zeroed in training.
+    time_gaps
+        What is added for the times of events, ``None`` for a network that does not read them.
     """
 
     def __init__(
-        self, item_embedding: ItemEmbedding, *, layers: int, heads: int, max_length: int, dropout: float
+        self,
+        item_embedding: ItemEmbedding,
+        *,
+        layers: int,
+        heads: int,
+        max_length: int,
+        dropout: float,
+        time_gaps: TimeGaps | None = None,
     ) -> None:
         super().__init__()
         dimension = item_embedding.weight.shape[1]
         self.item_embedding = item_embedding
+        self.time_gaps = time_gaps
         self.position_embedding = nn.Embedding(max_length, dimension)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(GatedLayer(dimension, heads, dropout) for _ in range(layers))
         self.final_norm = nn.LayerNorm(dimension)
         nn.init.normal_(self.position_embedding.weight, std=_EMBEDDING_DEVIATION)
 
-    def forward(self, embedded: Tensor) -> Tensor:
-        """Map item embeddings to hidden states, both (batch, length, dimension)."""
+    def forward(self, embedded: Tensor, gap_numbers: Tensor | None = None) -> Tensor:
+        """Map item embeddings to hidden states, both (batch, length, dimension).
+
+        Parameters
+        ----------
+        embedded
+            float (batch, length, dimension).
+        gap_numbers
+            int64 (2, batch, length), for a network with time gaps.
+        """
         positions = torch.arange(embedded.shape[1], device=embedded.device)
+        embedded = _with_gaps(embedded, self.time_gaps, gap_numbers)
         hidden = self.dropout(embedded + self.position_embedding(positions))
         for layer in self.layers:
             hidden = layer(hidden)
@@ -164,14 +186,22 @@ class GRU4RecNetwork(nn.Module):
 
     Parameters
     ----------
-    item_embedding, layers, dropout
+    item_embedding, layers, dropout, time_gaps
         As in :class:`SASRecNetwork`.
     """
 
-    def __init__(self, item_embedding: ItemEmbedding, *, layers: int, dropout: float) -> None:
+    def __init__(
+        self,
+        item_embedding: ItemEmbedding,
+        *,
+        layers: int,
+        dropout: float,
+        time_gaps: TimeGaps | None = None,
+    ) -> None:
         super().__init__()
         dimension = item_embedding.weight.shape[1]
         self.item_embedding = item_embedding
+        self.time_gaps = time_gaps
         self.dropout = nn.Dropout(dropout)
         self.recurrence = nn.GRU(
             dimension, dimension, num_layers=layers, dropout=dropout if layers > 1 else 0.0, batch_first=True
@@ -179,8 +209,9 @@ class GRU4RecNetwork(nn.Module):
         self.output = nn.Linear(dimension, dimension)
         self.final_norm = nn.LayerNorm(dimension)
 
-    def forward(self, embedded: Tensor) -> Tensor:
-        """Map item embeddings to hidden states, both (batch, length, dimension)."""
+    def forward(self, embedded: Tensor, gap_numbers: Tensor | None = None) -> Tensor:
+        """Map item embeddings to hidden states; see :meth:`SASRecNetwork.forward`."""
+        embedded = _with_gaps(embedded, self.time_gaps, gap_numbers)
         hidden, _ = self.recurrence(self.dropout(embedded))
         return self.final_norm(self.output(self.dropout(hidden)))
 
@@ -188,8 +219,21 @@ class GRU4RecNetwork(nn.Module):
 Network = SASRecNetwork | GRU4RecNetwork
 
 
+def _with_gaps(embedded: Tensor, time_gaps: TimeGaps | None, gap_numbers: Tensor | None) -> Tensor:
+    if time_gaps is None or gap_numbers is None:
+        return embedded
+    return embedded + time_gaps(gap_numbers)
+
+
 def build_network(
-    kind: str, item_embedding: ItemEmbedding, *, layers: int, heads: int, max_length: int, dropout: float
+    kind: str,
+    item_embedding: ItemEmbedding,
+    *,
+    layers: int,
+    heads: int,
+    max_length: int,
+    dropout: float,
+    time_gaps: TimeGaps | None = None,
 ) -> Network:
     """Build a network with fresh weights from the current random state.
 
@@ -197,9 +241,16 @@ def build_network(
     ----------
     kind
         ``"sasrec"`` or ``"gru4rec"``; the latter has no heads and no positions.
-    item_embedding, layers, heads, max_length, dropout
+    item_embedding, layers, heads, max_length, dropout, time_gaps
         As in :class:`SASRecNetwork`.
     """
     if kind == "gru4rec":
-        return GRU4RecNetwork(item_embedding, layers=layers, dropout=dropout)
-    return SASRecNetwork(item_embedding, layers=layers, heads=heads, max_length=max_length, dropout=dropout)
+        return GRU4RecNetwork(item_embedding, layers=layers, dropout=dropout, time_gaps=time_gaps)
+    return SASRecNetwork(
+        item_embedding,
+        layers=layers,
+        heads=heads,
+        max_length=max_length,
+        dropout=dropout,
+        time_gaps=time_gaps,
+    )

@@ -18,8 +18,9 @@ from torch import Tensor
 from mmsrarec.data import Histories
 from mmsrarec.progress import Ticker, logger, ticker
 from mmsrarec.retrieve.sequence_model.checkpoint import Checkpoint, Progress
-from mmsrarec.retrieve.sequence_model.encoding import encode_last
+from mmsrarec.retrieve.sequence_model.encoding import encode_last, padded_gaps, read_gaps
 from mmsrarec.retrieve.sequence_model.networks import Network
+from mmsrarec.retrieve.sequence_model.time_gaps import some_unknown
 from mmsrarec.retrieve.sequence_model.unseen import UnseenItems
 from mmsrarec.retrieve.sequence_model.validation import Cases
 from mmsrarec.retrieve.sequence_model.windows import Windows, padded, training_windows
@@ -105,11 +106,11 @@ def validation_ndcg(network: Network, cases: Cases, max_length: int) -> float:
         histories = cases.histories[first : first + _SCORED_AT_ONCE]
         positives = torch.from_numpy(cases.positives[first : first + _SCORED_AT_ONCE]).long()
         positives = positives.to(embedding.device)[:, None]
-        hidden = encode_last(network, Histories.from_lists(histories), max_length)
+        hidden = encode_last(network, histories, max_length)
         scores = torch.from_numpy(hidden).to(embedding.device) @ embedding.T  # (cases, items)
         wanted = scores.gather(1, positives)
-        rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
-        scores[torch.from_numpy(rows), torch.from_numpy(np.concatenate(histories)).long()] = -torch.inf
+        rows = np.repeat(np.arange(len(histories)), histories.lengths)
+        scores[torch.from_numpy(rows), torch.from_numpy(histories.items).long()] = -torch.inf
         scores.scatter_(1, positives, wanted)
         rank = (scores > wanted).sum(dim=1) + 0.5 * ((scores == wanted).sum(dim=1) - 1)
         gain += torch.where(rank < NDCG_CUTOFF, 1 / torch.log2(rank + 2), 0.0).sum().item()
@@ -162,7 +163,8 @@ def train(
     average = _copy(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
     progress, best = checkpoint.read(network, average, optimizer)
-    run = _Run(network, average, optimizer, histories, np.flatnonzero(counts), plan, max_length)
+    gaps = read_gaps(network, histories)
+    run = _Run(network, average, optimizer, histories, gaps, np.flatnonzero(counts), plan, max_length)
     with ticker(description, total=(plan.epochs - progress.epochs) * targets) as shown:
         while progress.epochs < plan.epochs and not progress.is_stopped(plan.patience):
             loss = run.epoch(progress.epochs, shown)
@@ -182,12 +184,16 @@ def train(
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same from epoch to epoch; `seen` are the items that negatives are drawn from."""
+    """What stays the same from epoch to epoch.
+
+    `gaps` are what :func:`read_gaps` gives, `seen` the items that negatives are drawn from.
+    """
 
     network: Network
     average: Network
     optimizer: torch.optim.Optimizer
     histories: Histories
+    gaps: npt.NDArray[np.int64] | None
     seen: npt.NDArray[np.int64]
     plan: Plan
     max_length: int
@@ -224,14 +230,17 @@ class _Run:
         following, _ = padded(self.histories.items, batch, shift=1)
         items, targets = torch.from_numpy(inputs).to(device), torch.from_numpy(following[filled]).to(device)
         positions = torch.from_numpy(filled).to(device)
+        numbers = None
+        if self.gaps is not None:
+            numbers = torch.from_numpy(some_unknown(padded_gaps(self.gaps, batch), generator)).to(device)
         if self.plan.negatives is None:
-            hidden = self.network(embedding(items))[positions]
+            hidden = self.network(embedding(items), numbers)[positions]
             return F.cross_entropy(hidden @ embedding.table().T, targets), len(targets)
         negatives = torch.from_numpy(generator.choice(self.seen, self.plan.negatives)).to(device)
         # One lookup, because each one costs a gradient of the whole table.
         rows = embedding(torch.cat([items.ravel(), targets, negatives]))
         embedded, positive, negative = rows.split([items.numel(), len(targets), len(negatives)])
-        hidden = self.network(embedded.view(*items.shape, -1))[positions]
+        hidden = self.network(embedded.view(*items.shape, -1), numbers)[positions]
         return next_item_loss(hidden, positive, negative, targets[:, None] == negatives), len(targets)
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,13 @@ class Cases:
     Attributes
     ----------
     histories
-        Not empty, each a history of dense item ids.
+        One a case, none empty, asked when the positive came.
     positives
         int32 (cases,).
     """
 
-    histories: list[npt.NDArray[np.int32]] = field(default_factory=list)
-    positives: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    histories: Histories
+    positives: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.positives)
@@ -47,11 +47,12 @@ def given_cases(validation: Histories) -> Cases:
     """
     users = np.flatnonzero(validation.lengths >= 2)
     most = -(-_FEWEST_CASES // max(len(users), 1))
-    whole = [validation[int(user)] for user in users]
-    cuts = [(items, cut) for items in whole for cut in range(max(1, len(items) - most), len(items))]
-    return Cases(
-        [items[:cut] for items, cut in cuts], np.asarray([items[cut] for items, cut in cuts], np.int32)
-    )
+    lengths = validation.lengths[users]
+    count = np.minimum(lengths - 1, most)
+    owner = np.repeat(users, count)
+    first = np.repeat(lengths - count - (np.cumsum(count) - count), count)
+    cuts = first + np.arange(len(owner))
+    return Cases(validation.before(owner, cuts), validation.items[validation.indptr[owner] + cuts])
 
 
 def hold_out_cases(histories: Histories, seed: int) -> tuple[Histories, Cases]:
@@ -82,4 +83,4 @@ def hold_out_cases(histories: Histories, seed: int) -> tuple[Histories, Cases]:
     lengths[chosen] -= 1
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rest = Histories(indptr, histories.items[kept], histories.timestamps[kept])
-    return rest, Cases([rest[int(user)] for user in chosen], histories.items[last])
+    return rest, Cases(rest.select(chosen).asked(histories.timestamps[last]), histories.items[last])

@@ -133,14 +133,14 @@ def position_windows(indptr: Integers, max_length: int) -> Windows:
 
 
 def padded(
-    items: npt.NDArray[np.int32], windows: Windows, shift: int = 0
+    items: npt.NDArray[np.integer], windows: Windows, shift: int = 0
 ) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """Lay windows out as a rectangle, padded on the right with item 0.
+    """Lay windows out as a rectangle, padded on the right with 0.
 
     Parameters
     ----------
     items
-        int32 (events,), the flat array the windows refer to.
+        int (events,), the flat array the windows refer to.
     windows
         What to lay out, one or more.
     shift
