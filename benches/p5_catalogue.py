@@ -1,4 +1,4 @@
-"""P5: keywords of a whole catalogue, both prompts of each item, against transformers' ``generate``.
+"""P5: keywords of a whole catalogue, the same prompts of each item, against transformers' ``generate``.
 
 The peer asks the same prompts in padded batches in catalogue order, by processor and ``generate`` as documented there,
 greedily, the adapter merged into the weights beforehand. Both sides answer in at most 24 tokens and take turns,
@@ -100,12 +100,11 @@ def merged(backbone: Backbone) -> Iterator[None]:
 
 
 @torch.no_grad()
-def ask_peer(backbone: Backbone, contents: list[ItemContent]) -> list[str]:
+def ask_peer(backbone: Backbone, contents: list[ItemContent], images: bool) -> list[str]:
     """Rendered prompts are made by ours; processor, padding and generation are transformers' own."""
-    asked = [
-        [text_prompt(content, backbone.tokenizer, TEXT_TOKENS) for content in contents],
-        [image_prompt(content) for content in contents if content.picture is not None],
-    ]
+    asked = [[text_prompt(content, backbone.tokenizer, TEXT_TOKENS) for content in contents]]
+    if images:
+        asked.append([image_prompt(content) for content in contents if content.picture is not None])
     backbone.tokenizer.padding_side = "left"
     answers = []
     for prompts in asked:
@@ -141,7 +140,7 @@ def peak_of(side: str, saved: Path, contents: list[ItemContent]) -> float:
         summarizer.summarize(contents, KeywordTable(None))
     else:
         with merged(backbone):
-            ask_peer(backbone, contents)
+            ask_peer(backbone, contents, read_json(saved / "settings.json")["images_admitted"])
     return memory_mebibytes("VmHWM") - before
 
 
@@ -160,7 +159,7 @@ def test_ours(benchmark, saved: Path, shop: list[ItemContent], tmp_path: Path) -
 
     def generate() -> None:
         start = perf_counter()
-        ask_peer(peer, turns[len(spent["generate"])])
+        ask_peer(peer, turns[len(spent["generate"])], ours.images_admitted_)
         spent["generate"].append(perf_counter() - start)
 
     def summarize() -> None:
@@ -169,7 +168,7 @@ def test_ours(benchmark, saved: Path, shop: list[ItemContent], tmp_path: Path) -
         spent["ours"].append(perf_counter() - start)
 
     with merged(peer):
-        ask_peer(peer, contents[:2])
+        ask_peer(peer, contents[:2], ours.images_admitted_)
         ours.summarize(contents[:2], KeywordTable(None))
         benchmark.pedantic(summarize, setup=generate, rounds=len(turns))
     again = []

@@ -69,9 +69,10 @@ class ItemAnswers:
         """The answers there are."""
         return tuple(answer for answer in (self.image, self.text) if answer is not None)
 
-    def merged(self, limit: int) -> tuple[str, ...]:
-        """Return the item's keywords: those of both answers, merged."""
-        image = self.image.keywords if self.image is not None else ()
+    def merged(self, limit: int, *, images_admitted: bool) -> tuple[str, ...]:
+        """Return the item's keywords: those of both answers, merged, or the text's where images are not admitted."""
+        heard = self.image is not None and (images_admitted or self.text is None)
+        image = self.image.keywords if self.image is not None and heard else ()
         text = self.text.keywords if self.text is not None else ()
         return merge_keywords(image, text, limit=limit)
 
@@ -95,6 +96,7 @@ def asking(
     text_tokens: int,
     answer_tokens: int,
     limit: int,
+    images_admitted: bool = True,
     alive: Callable[[], None] = lambda: None,
 ) -> Iterator[AskBatch]:
     """Get the model ready to be asked about many items.
@@ -114,6 +116,8 @@ def asking(
         Longest answer.
     limit
         Most keywords of an answer.
+    images_admitted
+        ``False`` asks about the picture only of items without a text.
     alive
         Called with each answer, to show that the work goes on.
 
@@ -125,15 +129,14 @@ def asking(
     rule = KeywordRule(backbone.tokenizer, backbone.stop_ids, limit=limit)
 
     def ask(batch: Sequence[ItemContent], so_far: AnswersSoFar = AnswersSoFar(), /) -> list[ItemAnswers]:
-        prompts = {
-            (content.key, kind): prompt
-            for content in batch
-            for kind, prompt in (
-                ("text", text_prompt(content, backbone.tokenizer, text_tokens)),
-                ("image", image_prompt(content) if backbone.has_images else None),
-            )
-            if prompt is not None
-        }
+        prompts = {}
+        for content in batch:
+            text = text_prompt(content, backbone.tokenizer, text_tokens)
+            if text is not None:
+                prompts[content.key, "text"] = text
+            image = image_prompt(content) if backbone.has_images else None
+            if image is not None and (images_admitted or text is None):
+                prompts[content.key, "image"] = image
         written = {place: so_far.known[place] for place in prompts if place in so_far.known}
         places = [place for place in prompts if place not in written]
 

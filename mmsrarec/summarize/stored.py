@@ -26,6 +26,7 @@ def write_stored(
     settings: dict[str, Any],
     adapters: Mapping[str, Callable[[Path], object]],
     logs: tuple[Log, Log] = ([], []),
+    images_admitted: bool,
     made_from: str,
     details: dict[str, Any],
 ) -> None:
@@ -41,6 +42,8 @@ def write_stored(
         What writes the adapter of each training step, in order.
     logs
         Of the warm start and of GRPO.
+    images_admitted
+        Whether answers about pictures have a say.
     made_from
         Fingerprint of the settings that decide what is learned.
     details
@@ -51,11 +54,12 @@ def write_stored(
     StoredFileError
         If `folder` exists and is something else, or cannot be written.
     """
+    learned = {"steps": list(adapters), "images_admitted": images_admitted}
 
     def write(path: Path) -> None:
         for step, write_adapter in adapters.items():
             write_adapter(path / step)
-        write_json(path / "settings.json", {**settings, "steps": list(adapters)})
+        write_json(path / "settings.json", {**settings, **learned})
         for name, log in zip(_LOGS, logs, strict=True):
             write_json(path / name, log)
 
@@ -88,7 +92,9 @@ def read_stored(folder: str | Path) -> tuple[dict[str, Any], TrainedAdapters]:
     try:
         steps = settings.pop("steps")
         folders = {step: folder / step for step in steps}
+        # What was saved before this was decided heard pictures always.
+        images_admitted = settings.pop("images_admitted", True)
     except (AttributeError, KeyError, TypeError) as error:
         raise StoredFileError(f"{folder / 'settings.json'} is damaged: {error}") from error
-    logs = [read_json(folder / name) for name in _LOGS]
-    return settings, TrainedAdapters(folders, *logs)
+    warm_start_log, reward_log = (read_json(folder / name) for name in _LOGS)
+    return settings, TrainedAdapters(folders, warm_start_log, reward_log, images_admitted)

@@ -59,7 +59,8 @@ class Summarizer:
     An item's picture and its text are summarized apart, by two prompts, and merged
     (:func:`~mmsrarec.summarize.merge_keywords`), so that neither modality is ignored. Training has two steps,
     both of one LoRA adapter: a supervised warm start on keywords extracted from the catalogue's text, and GRPO
-    on three verifiable rewards. Either may be switched off; without both, the bare backbone is asked.
+    on three verifiable rewards. Either may be switched off; without both, the bare backbone is asked. Where training
+    finds that answers about pictures are not about their items, the keywords of items with a text are the text's.
 
     Parameters
     ----------
@@ -102,6 +103,9 @@ class Summarizer:
         Loss and learning rate of each step of the warm start.
     reward_log_
         Rewards of each step of GRPO, as :func:`mmsrarec.summarize.grpo.train_policy` returns them.
+    images_admitted_
+        Whether answers about pictures were found to be about their items (:mod:`mmsrarec.summarize.admission`). Where
+        they were not, items with a text are asked about their text alone.
 
     Raises
     ------
@@ -169,7 +173,7 @@ class Summarizer:
         self.warm_start_views = warm_start_views
         self._rewards = RewardSettings(*reward_weights, form=reconstruction, commonness=commonness)
         self._trained: TrainedAdapters | None = None
-        self._fingerprinted: tuple[tuple[int, str | None] | None, str] = (None, "")
+        self._fingerprinted: tuple[tuple[int, str | None, bool] | None, str] = (None, "")
 
     def fit(
         self,
@@ -305,7 +309,10 @@ class Summarizer:
         progress
             What to call the work on the progress bar.
         """
-        with ticker(progress, len(contents)) as shown, self._asking(self._adapter, shown) as ask:
+        with (
+            ticker(progress, len(contents)) as shown,
+            self._asking(self._adapter, shown, images_admitted=self._images_admitted) as ask,
+        ):
             fill_table(
                 ask,
                 self._rows,
@@ -316,13 +323,16 @@ class Summarizer:
                 progress=shown,
             )
 
-    def _asking(self, adapter: str | None, shown: Ticker) -> AbstractContextManager[AskBatch]:
+    def _asking(
+        self, adapter: str | None, shown: Ticker, *, images_admitted: bool
+    ) -> AbstractContextManager[AskBatch]:
         return asking(
             self.backbone,
             adapter=adapter,
             text_tokens=self.text_tokens,
             answer_tokens=self.answer_tokens,
             limit=self.max_keywords,
+            images_admitted=images_admitted,
             alive=partial(shown.advance, 0),
         )
 
@@ -372,7 +382,7 @@ class Summarizer:
         items: list[ItemAnswers] = []
         with (
             ticker(f"measuring keywords ({stage})", len(ordered)) as shown,
-            self._asking(adapter, shown) as ask,
+            self._asking(adapter, shown, images_admitted=True) as ask,
         ):
             for start in range(0, len(ordered), size):
                 items += ask(ordered[start : start + size])
@@ -387,7 +397,8 @@ class Summarizer:
     def _merged(self, items: Sequence[ItemAnswers]) -> list[tuple[str, ...]]:
         """Return the keywords of each item: both answers merged, near-duplicates dropped, cut to the limit."""
         # Merged without a limit first: what a near-duplicate leaves free goes to the next keyword.
-        merged = [item.merged(2 * self.max_keywords) for item in items]
+        admitted = self._images_admitted
+        merged = [item.merged(2 * self.max_keywords, images_admitted=admitted) for item in items]
         self._distinct.learn(merged)
         return [self._distinct(words)[: self.max_keywords] for words in merged]
 
@@ -422,6 +433,7 @@ class Summarizer:
         version = (
             hash((encoder, *((weight.data_ptr(), weight._version) for weight in weights))),
             self._adapter,
+            self._images_admitted,
         )
         if version != self._fingerprinted[0]:
             self._fingerprinted = version, self._make_fingerprint()
@@ -434,7 +446,7 @@ class Summarizer:
                 self.backbone.model, adapter_name=ADAPTER, save_embedding_layers=False
             )
             weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in state.items()}
-        return fingerprint(self._answer_settings(), weights)
+        return fingerprint(self._answer_settings(), weights, self._images_admitted)
 
     def _answer_settings(self) -> list[Any]:
         return [
@@ -474,6 +486,7 @@ class Summarizer:
             if training
             else {step: partial(self.backbone.save_adapter, ADAPTER) for step in list(trained.folders)[-1:]},
             logs=(trained.warm_start_log, trained.reward_log) if training else ([], []),
+            images_admitted=self._images_admitted,
             made_from=self.settings_fingerprint,
             details={"backbone": self.backbone.fingerprint},
         )
@@ -517,6 +530,10 @@ class Summarizer:
     def _adapter(self) -> str | None:
         return ADAPTER if self._trained is not None and self._trained.folders else None
 
+    @property
+    def _images_admitted(self) -> bool:
+        return self._trained is None or self._trained.images_admitted
+
     def _take(self, trained: TrainedAdapters) -> None:
         """Put the last trained adapter on the backbone."""
         if trained.folders:
@@ -524,6 +541,7 @@ class Summarizer:
         self._trained = trained
         self.warm_start_log_ = trained.warm_start_log
         self.reward_log_ = trained.reward_log
+        self.images_admitted_ = trained.images_admitted
 
     def _drop_adapter(self) -> None:
         self._trained = None

@@ -1,5 +1,7 @@
 """The two training steps of a summarizer in one folder: warm start, then GRPO, each done once.
 
+Between them it is decided whether answers about pictures are about their items (``admission``).
+
 Stands between :class:`~mmsrarec.summarize.Summarizer` and the modules that train. A finished step is an adapter
 folder that is whole or absent; an unfinished one has checkpoints; so a fit killed anywhere goes on from there.
 """
@@ -87,11 +89,14 @@ class TrainedAdapters:
         Adapter folder by step (``"warm_start"``, ``"grpo"``), in the order of training.
     warm_start_log, reward_log
         One entry a step.
+    images_admitted
+        Whether answers about pictures have a say: in GRPO, and in the keywords of items that have a text.
     """
 
     folders: dict[str, Path] = field(default_factory=dict)
     warm_start_log: list[dict[str, float]] = field(default_factory=list)
     reward_log: list[dict[str, float]] = field(default_factory=list)
+    images_admitted: bool = True
 
 
 def train_adapters(
@@ -138,8 +143,11 @@ def train_adapters(
     trained.warm_start_log = _warm_start(backbone, contents, plan, workdir, seed, start)
     if plan.warm_start_items:
         trained.folders[WARM_START] = workdir / WARM_START
+    trained.images_admitted = _images_admitted(backbone, scorer, contents, plan, workdir, seed)
     if plan.reinforces:
-        trained.reward_log = _reinforce(backbone, scorer, contents, plan, workdir, seed)
+        trained.reward_log = _reinforce(
+            backbone, scorer, contents, plan, workdir, seed, with_images=trained.images_admitted
+        )
         trained.folders[GRPO] = workdir / GRPO
     return trained
 
@@ -154,6 +162,7 @@ def _open_workdir(workdir: Path, made_from: str) -> Path:
         for name in (WARM_START, GRPO):
             for folder in (workdir / name, _run_folder(workdir, name)):
                 shutil.rmtree(folder, ignore_errors=True)
+        (workdir / _ADMISSION).unlink(missing_ok=True)
         write_json(marker, made_from)
     return workdir
 
@@ -216,6 +225,8 @@ def _reinforce(
     plan: TrainingPlan,
     workdir: Path,
     seed: int,
+    *,
+    with_images: bool,
 ) -> list[dict[str, float]]:
     folder, run = workdir / GRPO, _run_folder(workdir, GRPO)
     if not _is_done(folder):
@@ -232,10 +243,10 @@ def _reinforce(
         held_out: tuple[list[PolicyPrompt], ...] = ()
         if looked_at:
             held_out = policy_prompts(backbone, looked_at, text_tokens=plan.text_tokens)
+        if not with_images:
+            image_prompts, held_out = [], held_out[:1]
         backbone.load_adapter(POLICY, workdir / WARM_START)
         try:
-            if image_prompts and not _admitted(backbone, scorer, image_prompts, plan, run, seed):
-                image_prompts, held_out = [], held_out[:1]
             train_policy(
                 backbone,
                 text_prompts,
@@ -260,18 +271,42 @@ def _reinforce(
     ]
 
 
-def _admitted(
+def _images_admitted(
     backbone: Backbone,
     scorer: KeywordScorer,
-    image_prompts: Sequence[PolicyPrompt],
+    contents: Sequence[ItemContent],
     plan: TrainingPlan,
-    run: Path,
+    workdir: Path,
     seed: int,
 ) -> bool:
-    """Whether image prompts are learned from; decided once, so that a resumed run takes the same prompts."""
-    decision = run / _ADMISSION
+    """Whether answers about pictures have a say; decided once, behind the warm start, so that a resumed fit agrees."""
+    decision = workdir / _ADMISSION
     if not decision.exists():
-        admitted = are_about_their_items(
+        write_json(decision, _are_images_about_items(backbone, scorer, contents, plan, workdir, seed))
+    if read_json(decision):
+        return True
+    logger.warning(
+        "answers about pictures are no nearer to their own items' texts than to others'; GRPO learns from text prompts "
+        "alone, and keywords of items with a text are the text's. Align the backbone on more pictures, or use a larger "
+        "one."
+    )
+    return False
+
+
+def _are_images_about_items(
+    backbone: Backbone,
+    scorer: KeywordScorer,
+    contents: Sequence[ItemContent],
+    plan: TrainingPlan,
+    workdir: Path,
+    seed: int,
+) -> bool:
+    _, image_prompts = policy_prompts(backbone, contents, text_tokens=plan.text_tokens)
+    if not image_prompts:
+        return True
+    backbone.load_adapter(POLICY, workdir / WARM_START)
+    try:
+        return are_about_their_items(
             backbone,
             POLICY,
             image_prompts,
@@ -280,15 +315,8 @@ def _admitted(
             limit=plan.max_keywords,
             seed=seed,
         )
-        write_json(decision, admitted)
-    if read_json(decision):
-        return True
-    logger.warning(
-        "answers about pictures are no nearer to their own items' texts than to others', so rewards would teach one "
-        "list for all pictures; GRPO learns from text prompts alone. Align the backbone on more pictures, or use a "
-        "larger one."
-    )
-    return False
+    finally:
+        backbone.remove_adapter(POLICY)
 
 
 def _set_aside(

@@ -1,4 +1,4 @@
-"""Image prompts take part in GRPO only where their answers are about their own items."""
+"""Answers about pictures take part in GRPO and in keywords only where they are about their own items."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pytest
 
 from mmsrarec.backbone import Backbone, SentenceEncoder
 from mmsrarec.data import ItemContent, make_catalogue
-from mmsrarec.summarize import Summarizer, training
+from mmsrarec.summarize import KeywordTable, Summarizer, training
 from mmsrarec.summarize.admission import are_about_their_items, own_less_others
 from mmsrarec.summarize.grpo import POLICY, PolicyPrompt
+from mmsrarec.summarize.summarizer import ADAPTER
+from mmsrarec.summarize.table import KeywordRow
 from mmsrarec.summarize.training import policy_prompts
 from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora
 
@@ -64,10 +66,54 @@ def test_grpo_goes_without_pictures_that_say_nothing_and_a_resumed_run_too(
     summarizer = Summarizer(backbone=tiny_llava, encoder=tiny_encoder, warm_start_items=0, grpo_steps=1)
     with caplog.at_level("WARNING", logger="mmsrarec"), pytest.raises(KeyboardInterrupt):
         summarizer.fit(contents[:12], workdir=tmp_path)
-    assert "GRPO learns from text prompts alone" in caplog.text
+    assert "keywords of items with a text are the text's" in caplog.text
     monkeypatch.setattr(training, "are_about_their_items", lambda *parts, **more: True)
     with pytest.raises(KeyboardInterrupt):
         summarizer.fit(contents[:12], workdir=tmp_path)
     with pytest.raises(KeyboardInterrupt):
         summarizer.fit(contents[:12], workdir=tmp_path, seed=1)
     assert taken == [(12, 0), (12, 0), (12, 12)]
+
+
+def test_pictures_that_say_nothing_leave_keywords_to_the_text(
+    tiny_llava: Backbone,
+    tiny_encoder: SentenceEncoder,
+    contents: list[ItemContent],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fitted(name: str) -> Summarizer:
+        return Summarizer(
+            backbone=tiny_llava, encoder=tiny_encoder, warm_start_items=6, grpo_steps=0, text_tokens=12
+        ).fit(contents[:12], workdir=tmp_path / name)
+
+    pictured = [content for content in contents if content.picture is not None]
+    asked = [*pictured[:4], ItemContent("", picture=pictured[4].picture)]
+
+    def rows(summarizer: Summarizer) -> list[KeywordRow]:
+        table = KeywordTable(None)
+        summarizer.summarize(asked, table)
+        made = table.get_many([content.key for content in asked], made_by=summarizer.fingerprint)
+        return [made[content.key] for content in asked]
+
+    refused = fitted("refused")
+    assert not refused.images_admitted_
+    *with_text, picture_alone = from_text = rows(refused)
+    assert all(row.image_keywords == () for row in with_text)
+    assert [row.keywords for row in with_text] == [row.text_keywords for row in with_text]
+    assert picture_alone.keywords == picture_alone.image_keywords != ()
+    refused.save(tmp_path / "saved")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "are_about_their_items", lambda *parts, **more: True)
+        admitted = fitted("admitted")
+    from_both = rows(admitted)
+    assert all(row.image_keywords != () for row in from_both)
+    assert [row.text_keywords for row in from_both] == [row.text_keywords for row in from_text]
+    assert from_both != from_text
+
+    loaded = Summarizer.load(tmp_path / "saved", backbone=tiny_llava, encoder=tiny_encoder)
+    assert loaded.fingerprint == refused.fingerprint != admitted.fingerprint
+    assert rows(loaded) == from_text
+    assert not fitted("refused").images_admitted_
+    tiny_llava.remove_adapter(ADAPTER)
