@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmsrarec.summarize.reward_log import read_log
+
 KILLS = 20
 _COMMON = """
 import sys
@@ -49,7 +51,6 @@ SUMMARIZE = _COMMON + textwrap.dedent(
 )
 LEARN = _COMMON + textwrap.dedent(
     """
-    import shutil
     from trl import GRPOConfig
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -70,7 +71,7 @@ LEARN = _COMMON + textwrap.dedent(
     )
     print("ready", flush=True)
     summarizer.fit(contents[:20], workdir=work / "run")
-    summarizer.save(work / "saved.new")
+    summarizer.save(work / "saved")
     with KeywordTable(None) as table:
         summarizer.summarize(contents[:30], table)
         table.save_parquet(work / "table.parquet")
@@ -137,14 +138,42 @@ def test_a_killed_catalogue_ends_as_an_undisturbed_one(workers: str, tmp_path: P
     ]
 
 
+def kill_while_learning(work: Path) -> list[int]:
+    """Kill learning at drawn moments of drawn steps of GRPO; returns how many steps were done at each kill.
+
+    Not at moments of the clock: how long it takes to get back to work differs, and all kills could fall into that.
+    """
+    log = work / "run" / "grpo_run" / "rewards.jsonl"
+    generator = np.random.default_rng(7)
+    killed = []
+    for further, seconds in zip(
+        generator.integers(0, 6, KILLS), generator.uniform(0.0, 1.5, KILLS), strict=True
+    ):
+        process = start(LEARN, str(work))
+        goal = len(read_log(log)) + further
+        while process.poll() is None and len(read_log(log)) < goal:
+            time.sleep(0.05)
+        try:
+            process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            killed.append(len(read_log(log)))
+    return killed
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_killed_learning_ends_as_undisturbed_learning(tmp_path: Path) -> None:
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    seconds = finish(LEARN, str(tmp_path / "whole"))
-    assert kill_again_and_again(LEARN, seconds, str(tmp_path / "killed")) >= KILLS // 2
-    if not (tmp_path / "killed" / "table.parquet").exists():
-        finish(LEARN, str(tmp_path / "killed"))
-    for name in ("fingerprint", "table.parquet"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+    whole, cut = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, cut):
+        folder.mkdir()
+    finish(LEARN, str(whole))
+    killed = kill_while_learning(cut)
+    print("steps of GRPO done when it was killed:", killed)
+    assert len(killed) >= KILLS // 2
+    if not (cut / "fingerprint").exists():
+        finish(LEARN, str(cut))
+    adapters = [Path("run") / step / "adapter_model.safetensors" for step in ("warm_start", "grpo")]
+    for name in (*adapters, "fingerprint", "table.parquet", "saved/reward_log.json"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
