@@ -7,32 +7,25 @@ puts together lie beside it (prompts, parsing, warm start, rewards, GRPO, table)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from shutil import copytree
-from typing import Any
 
 import polars as pl
 from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from trl import GRPOConfig, SFTConfig
 
 from mmsrarec.backbone import Backbone, SentenceEncoder
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, StoredFileError
-from mmsrarec.progress import Ticker, logger, ticker
+from mmsrarec.progress import logger, ticker
 from mmsrarec.storage import file_sha256, fingerprint
-from mmsrarec.summarize.answers import AskBatch, ItemAnswers, asking, items_of_a_batch, longest_first
-from mmsrarec.summarize.catalogue import fill_table, fill_table_by_workers
-from mmsrarec.summarize.constraint import KeywordRule
-from mmsrarec.summarize.duplicates import NearDuplicates
-from mmsrarec.summarize.evaluation import measure_items
-from mmsrarec.summarize.prompts import template_fingerprint
+from mmsrarec.summarize.catalogue import fill_table_by_workers
 from mmsrarec.summarize.rewards import KeywordScorer, Reconstruction, RewardSettings
 from mmsrarec.summarize.stored import read_stored, write_stored
-from mmsrarec.summarize.table import KeywordRow, KeywordTable
+from mmsrarec.summarize.table import KeywordTable
 from mmsrarec.summarize.training import TrainedAdapters, TrainingPlan, train_adapters
+from mmsrarec.summarize.writer import KeywordWriter
 
 __all__ = ["Summarizer"]
 
@@ -173,7 +166,7 @@ class Summarizer:
         self.warm_start_views = warm_start_views
         self._rewards = RewardSettings(*reward_weights, form=reconstruction, commonness=commonness)
         self._trained: TrainedAdapters | None = None
-        self._fingerprinted: tuple[tuple[int, str | None, bool] | None, str] = (None, "")
+        self._writer = self._new_writer()
 
     def fit(
         self,
@@ -309,32 +302,7 @@ class Summarizer:
         progress
             What to call the work on the progress bar.
         """
-        with (
-            ticker(progress, len(contents)) as shown,
-            self._asking(self._adapter, shown, images_admitted=self._images_admitted) as ask,
-        ):
-            fill_table(
-                ask,
-                self._rows,
-                contents,
-                table,
-                made_by=made_by,
-                batch_items=items_of_a_batch(self.backbone),
-                progress=shown,
-            )
-
-    def _asking(
-        self, adapter: str | None, shown: Ticker, *, images_admitted: bool
-    ) -> AbstractContextManager[AskBatch]:
-        return asking(
-            self.backbone,
-            adapter=adapter,
-            text_tokens=self.text_tokens,
-            answer_tokens=self.answer_tokens,
-            limit=self.max_keywords,
-            images_admitted=images_admitted,
-            alive=partial(shown.advance, 0),
-        )
+        self._writer.fill(contents, table, made_by=made_by, progress=progress)
 
     def evaluate(self, contents: Sequence[ItemContent]) -> pl.DataFrame:
         """Measure keywords without an adapter, after the warm start, and after GRPO.
@@ -363,62 +331,24 @@ class Summarizer:
         stages: dict[str, Path | None] = {"base": None}
         if self._trained is not None:
             stages |= self._trained.folders
-        rows = []
+        scorer, rows = self._scorer(), []
         for stage, folder in stages.items():
             if folder is not None:
                 self.backbone.load_adapter(_MEASURED, folder)
+            adapter, progress = None if folder is None else _MEASURED, f"measuring keywords ({stage})"
             try:
-                rows += self._measure(contents, stage, None if folder is None else _MEASURED)
+                measured = self._writer.measure(contents, scorer, adapter=adapter, progress=progress)
+                rows += [{"stage": stage, **row} for row in measured]
             finally:
                 if folder is not None:
                     self.backbone.remove_adapter(_MEASURED)
         return pl.DataFrame(rows)
 
-    def _measure(
-        self, contents: Sequence[ItemContent], stage: str, adapter: str | None
-    ) -> list[dict[str, Any]]:
-        ordered = longest_first(contents)
-        size = items_of_a_batch(self.backbone)
-        items: list[ItemAnswers] = []
-        with (
-            ticker(f"measuring keywords ({stage})", len(ordered)) as shown,
-            self._asking(adapter, shown, images_admitted=True) as ask,
-        ):
-            for start in range(0, len(ordered), size):
-                items += ask(ordered[start : start + size])
-                shown.advance(len(items) - start)
-        rows = measure_items(items, self._scorer(), merge=self._merged)
-        return [{"stage": stage, **row} for row in rows]
-
-    @cached_property
-    def _distinct(self) -> NearDuplicates:
-        return NearDuplicates(self.encoder)
-
-    def _merged(self, items: Sequence[ItemAnswers]) -> list[tuple[str, ...]]:
-        """Return the keywords of each item: both answers merged, near-duplicates dropped, cut to the limit."""
-        # Merged without a limit first: what a near-duplicate leaves free goes to the next keyword.
-        admitted = self._images_admitted
-        merged = [item.merged(2 * self.max_keywords, images_admitted=admitted) for item in items]
-        self._distinct.learn(merged)
-        return [self._distinct(words)[: self.max_keywords] for words in merged]
-
-    def _rows(self, items: Sequence[ItemAnswers]) -> list[KeywordRow]:
-        return [
-            KeywordRow(
-                item.content.key,
-                item.image.keywords if item.image is not None else (),
-                item.text.keywords if item.text is not None else (),
-                keywords,
-                sum(answer.repaired for answer in item.answers),
-            )
-            for item, keywords in zip(items, self._merged(items), strict=True)
-        ]
-
     @property
     def settings_fingerprint(self) -> str:
         """Hash of all that decides what :meth:`fit` makes of a catalogue and a seed."""
         return fingerprint(
-            self._answer_settings(),
+            self._writer.settings,
             self._plan().fingerprint,
             list(self.reward_weights),
             self.reconstruction,
@@ -428,36 +358,7 @@ class Summarizer:
     @property
     def fingerprint(self) -> str:
         """Hash of all that decides an item's keywords: settings, wording, models and the adapter's weights."""
-        weights = self.backbone.model.parameters()
-        encoder = None if self.encoder is None else self.encoder.fingerprint
-        version = (
-            hash((encoder, *((weight.data_ptr(), weight._version) for weight in weights))),
-            self._adapter,
-            self._images_admitted,
-        )
-        if version != self._fingerprinted[0]:
-            self._fingerprinted = version, self._make_fingerprint()
-        return self._fingerprinted[1]
-
-    def _make_fingerprint(self) -> str:
-        weights: dict[str, Any] = {}
-        if self._adapter is not None:
-            state = get_peft_model_state_dict(
-                self.backbone.model, adapter_name=ADAPTER, save_embedding_layers=False
-            )
-            weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in state.items()}
-        return fingerprint(self._answer_settings(), weights, self._images_admitted)
-
-    def _answer_settings(self) -> list[Any]:
-        return [
-            template_fingerprint(),
-            KeywordRule.VERSION,
-            self.backbone.fingerprint,
-            None if self.encoder is None else self.encoder.fingerprint,
-            self.max_keywords,
-            self.text_tokens,
-            self.answer_tokens,
-        ]
+        return self._writer.fingerprint
 
     def save(self, folder: str | Path, *, training: bool = True) -> None:
         """Write adapters (safetensors), settings and logs (JSON) as a folder that is whole or absent.
@@ -486,7 +387,7 @@ class Summarizer:
             if training
             else {step: partial(self.backbone.save_adapter, ADAPTER) for step in list(trained.folders)[-1:]},
             logs=(trained.warm_start_log, trained.reward_log) if training else ([], []),
-            images_admitted=self._images_admitted,
+            images_admitted=self._writer.images_admitted,
             made_from=self.settings_fingerprint,
             details={"backbone": self.backbone.fingerprint},
         )
@@ -526,25 +427,31 @@ class Summarizer:
             raise InputError("start must be a fitted or loaded summarizer that learned something.")
         return list(self._trained.folders.values())[-1]
 
-    @property
-    def _adapter(self) -> str | None:
-        return ADAPTER if self._trained is not None and self._trained.folders else None
-
-    @property
-    def _images_admitted(self) -> bool:
-        return self._trained is None or self._trained.images_admitted
+    def _new_writer(self, adapter: str | None = None, *, images_admitted: bool = True) -> KeywordWriter:
+        return KeywordWriter(
+            self.backbone,
+            self.encoder,
+            adapter=adapter,
+            max_keywords=self.max_keywords,
+            text_tokens=self.text_tokens,
+            answer_tokens=self.answer_tokens,
+            images_admitted=images_admitted,
+        )
 
     def _take(self, trained: TrainedAdapters) -> None:
         """Put the last trained adapter on the backbone."""
         if trained.folders:
             self.backbone.load_adapter(ADAPTER, list(trained.folders.values())[-1])
         self._trained = trained
+        adapter = ADAPTER if trained.folders else None
+        self._writer = self._new_writer(adapter, images_admitted=trained.images_admitted)
         self.warm_start_log_ = trained.warm_start_log
         self.reward_log_ = trained.reward_log
         self.images_admitted_ = trained.images_admitted
 
     def _drop_adapter(self) -> None:
         self._trained = None
+        self._writer = self._new_writer()
         if ADAPTER in self.backbone.adapters:
             self.backbone.remove_adapter(ADAPTER)
 
