@@ -56,14 +56,14 @@ def encode_positions(network: Network, histories: Histories, max_length: int) ->
     return _encode(network, histories, windows, np.arange(len(histories.items)))
 
 
-def read_gaps(network: Network, histories: Histories) -> npt.NDArray[np.int64] | None:
-    """Number the time gaps of all events, int64 (2, events); ``None`` for a network that reads none."""
+def read_gaps(network: Network, histories: Histories) -> npt.NDArray[np.int8] | None:
+    """Number the time gaps of all events, int8 (2, events); ``None`` for a network that reads none."""
     if network.time_gaps is None:
         return None
     return gap_numbers(histories, network.time_gaps.edges)
 
 
-def padded_gaps(gaps: npt.NDArray[np.int64], windows: Windows) -> npt.NDArray[np.int64]:
+def padded_gaps(gaps: npt.NDArray[np.int8], windows: Windows) -> npt.NDArray[np.int64]:
     """Lay gap numbers out as :func:`padded` does items, int64 (2, windows, longest)."""
     return np.stack([padded(numbers, windows)[0] for numbers in gaps])
 

@@ -74,16 +74,17 @@ def gap_edges(histories: Histories) -> Tensor | None:
     return torch.from_numpy(np.geomspace(shortest, longest, BUCKETS - 1))
 
 
-def gap_numbers(histories: Histories, edges: Tensor) -> npt.NDArray[np.int64]:
+def gap_numbers(histories: Histories, edges: Tensor) -> npt.NDArray[np.int8]:
     """Number the buckets of the gaps behind and ahead of every event.
 
     Returns
     -------
     numpy.ndarray
-        int64 (2, events): 0 where a gap is unknown, else 1 to 12; before the previous event counts as at once.
+        int8 (2, events): 0 where a gap is unknown, else 1 to 12; before the previous event counts as at once.
     """
     gaps = np.stack(_gaps(histories))
-    return np.where(np.isnan(gaps), UNKNOWN, 1 + np.searchsorted(edges.cpu().numpy(), gaps, side="right"))
+    numbers = 1 + np.searchsorted(edges.cpu().numpy(), gaps, side="right")
+    return np.where(np.isnan(gaps), UNKNOWN, numbers).astype(np.int8)
 
 
 def some_unknown(numbers: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.int64]:

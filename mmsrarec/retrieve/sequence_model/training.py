@@ -193,7 +193,7 @@ class _Run:
     average: Network
     optimizer: torch.optim.Optimizer
     histories: Histories
-    gaps: npt.NDArray[np.int64] | None
+    gaps: npt.NDArray[np.int8] | None
     seen: npt.NDArray[np.int64]
     plan: Plan
     max_length: int
