@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from mmsrarec.retrieve.sequence_model.unseen import UnseenItems
 __all__ = ["Growing", "check_items"]
 
 
-class Growing:
+class Growing(ABC):
     """The methods by which a :class:`~mmsrarec.retrieve.SequenceModel` follows its catalogue.
 
     Each gives the model a new network and leaves the old one as it was, so a shallow copy can grow by itself.
@@ -31,9 +32,11 @@ class Growing:
     _unseen: UnseenItems
 
     @property
+    @abstractmethod
     def _network(self) -> Network:
-        raise NotImplementedError
+        """The fitted network."""
 
+    @abstractmethod
     def _build(
         self,
         n_items: int,
@@ -41,12 +44,13 @@ class Growing:
         *,
         edges: torch.Tensor | None = None,
     ) -> Network:
-        raise NotImplementedError
+        """Return a network of the model's shape with fresh weights."""
 
+    @abstractmethod
     def _take(
         self, network: Network, counts: npt.NDArray[np.int64], progress: Progress, unseen: UnseenItems
     ) -> None:
-        raise NotImplementedError
+        """Take a network, and what is known of its training, as the fitted one."""
 
     def grow(self, n_items: int, *, content: npt.ArrayLike | None = None) -> Self:
         """Take in items that came after the fit; they score as items never seen in training do.
