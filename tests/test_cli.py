@@ -403,6 +403,8 @@ def test_recommend_in_every_format(fitted, capsys):
     assert frame["item_id"].to_list() == [record["item_id"] for record in records]
     assert frame["title"].null_count() == 0
     assert all(record["item_id"] in shown["table"] for record in records)
+    assert run([*words, "--at", "2026-01-01T12:00", "--format", "csv"]) == 0
+    assert pl.read_csv(io.StringIO(capsys.readouterr().out))["rank"].to_list() == [1, 2, 3, 1, 2, 3]
 
 
 def test_filters_of_recommend(fitted, capsys):
@@ -473,6 +475,11 @@ def test_search_finds_by_the_words_of_the_items(fitted, capsys):
     ("words", "message"),
     [
         (["recommend", "--user", "nobody"], "'nobody'"),
+        (
+            ["recommend", "--user", "u1", "--at", "soon"],
+            "at must hold times: numbers as in the training data",
+        ),
+        (["predict", "--history", "i1", "--item", "i2", "--at", "5"], "--at 5 says nothing beside --history"),
         (["recommend", "--user", "u1", "-k", "0"], "k must be a whole number of 1 or more, got 0"),
         (
             ["recommend", "--user", "u1", "-k", "25"],

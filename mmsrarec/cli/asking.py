@@ -76,7 +76,7 @@ def recommend(
     verbose: Verbose = False,
 ) -> None:
     """Recommend items out of the whole catalogue."""
-    _one_of(user, history)
+    _one_of(user, history, at)
     recommender = load_model(model, backbone, images, device)
     arguments: dict[str, Any] = {"k": k, "exclude_seen": not include_seen, "at": at}
     for option, words in (("allow", allow), ("block", block)):
@@ -131,7 +131,7 @@ def predict(
     if pairs is not None and (user or history or item):
         raise InputError("give either --pairs, or --item with --user or --history.")
     if pairs is None:
-        _one_of(user, history)
+        _one_of(user, history, at)
         if not item:
             raise InputError("give --item ID, once or more.")
     table = None if pairs is None else _read_pairs(pairs)
@@ -145,7 +145,7 @@ def predict(
         frame = pl.DataFrame({"item_id": items})
         if history is not None:
             probability = recommender.predict(
-                histories=[item_ids(recommender, history, "--history")], items=[items], at=at
+                histories=[item_ids(recommender, history, "--history")], items=[items]
             )[0]
         else:
             known = user_ids(recommender, [user or ""])
@@ -198,12 +198,12 @@ def explain(
     verbose: Verbose = False,
 ) -> None:
     """Say why an item stands where it stands for a person."""
-    _one_of(user, history)
+    _one_of(user, history, at)
     recommender = load_model(model, backbone, images, device)
     wanted = None if item is None else item_ids(recommender, [item])[0]
     if history is not None:
         taken = item_ids(recommender, history, "--history")
-        explanation = recommender.explain(item=wanted, history=taken, at=at)
+        explanation = recommender.explain(item=wanted, history=taken)
     else:
         explanation = recommender.explain(user_ids(recommender, [user or ""])[0], wanted, at=at)
     typer.echo(str(explanation))
@@ -233,6 +233,8 @@ def search(
     print_frame(found, format)
 
 
-def _one_of(user: object, history: object) -> None:
+def _one_of(user: object, history: object, at: str | None) -> None:
     if bool(user) == bool(history):
         raise InputError("give either --user ID, or --history with the item ids of an unknown person.")
+    if history and at is not None:
+        raise InputError(f"--at {at} says nothing beside --history, whose times are not known; give --user.")

@@ -238,6 +238,8 @@ def test_people_never_seen_can_tell_their_times(fitted: Recommender, parts) -> N
     times = test.interactions.filter(pl.col("user") == 0)["timestamp"].to_list()
     timed = fitted.recommend(histories=[ids], k=5, timestamps=[times], at=times[-1] + 60)
     assert timed["score"].to_list() != fitted.recommend(histories=[ids], k=5)["score"].to_list()
+    why = fitted.explain(history=ids, timestamps=times, at=times[-1] + 60)
+    assert why.score == pytest.approx(timed["score"][0], abs=1e-6)
     # A known person is asked the same through the model's own record of the history.
     known = validation.user_ids[0]
     row = validation.interactions.filter(pl.col("user") == 0)
