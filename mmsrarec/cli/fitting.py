@@ -147,6 +147,8 @@ def stage_order(timings: Mapping[str, Stage]) -> list[tuple[str, Stage]]:
     >>> [name for name, _ in stage_order({"blend": {}, "keywords": {}, "summarizer": {}})]
     ['summarizer', 'keywords', 'blend']
     """
-    order = ["alignment", "summarizer", "keywords", "sequence_model", "similar_users", "ranker", "blend"]
+    order = [
+        "alignment", "summarizer", "keywords", "item_vectors", "sequence_model", "similar_users", "ranker", "blend",
+    ]  # fmt: skip
     places = {name: place for place, name in enumerate(order)}
     return sorted(timings.items(), key=lambda pair: places.get(pair[0], len(order)))

@@ -1,6 +1,6 @@
 """The stages of a fit, in order, each skipped when its fingerprint says that it is done.
 
-alignment → summarizer → keywords → sequence_model → similar_users → ranker → blend
+alignment → summarizer → keywords → item_vectors → sequence_model → similar_users → ranker → blend
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from safetensors.numpy import load_file, save_file
 
 from mmsrarec import __version__
 from mmsrarec.backbone import Backbone, Readout, SentenceEncoder, load_projector, save_projector
@@ -31,6 +32,8 @@ from mmsrarec.tune import ranking_validation, template_fingerprint
 from mmsrarec.workspace import CHECKPOINT, KEYWORDS, Workspace
 
 __all__ = ["Fit"]
+
+_VECTORS = "vectors.safetensors"
 
 
 class Fit:
@@ -106,6 +109,8 @@ class Fit:
             lambda folder: self._summarize(summarizer, table_path, folder),
             self._load_keywords,
         )
+        vectors_print = fingerprint(self.encoder.fingerprint, catalogue_print)
+        vectors = workspace.stage("item_vectors", vectors_print, self._embed_texts, self._load_vectors)
         sequence_print = fingerprint(
             data_print,
             self.encoder.fingerprint,
@@ -116,7 +121,7 @@ class Fit:
         sequence_model = workspace.stage(
             "sequence_model",
             sequence_print,
-            self._fit_sequence_model,
+            lambda folder: self._fit_sequence_model(vectors, folder),
             lambda folder: SequenceModel.load(folder / "model"),
         )
         similar_users = workspace.stage(
@@ -222,7 +227,15 @@ class Fit:
         by_item = pl.read_parquet(folder / "keywords.parquet")["keywords"].to_list()
         return [tuple(words) for words in by_item]
 
-    def _fit_sequence_model(self, folder: Path) -> None:
+    def _embed_texts(self, folder: Path) -> None:
+        vectors = self.encoder.encode([content.text for content in self.contents], progress="reading texts")
+        with atomic_path(folder / _VECTORS) as temporary:
+            save_file({"vectors": vectors}, temporary)
+
+    def _load_vectors(self, folder: Path) -> np.ndarray:
+        return load_file(folder / _VECTORS)["vectors"]
+
+    def _fit_sequence_model(self, vectors: np.ndarray, folder: Path) -> None:
         model = SequenceModel(
             kind=self.settings.sequence_model,
             epochs=self.settings.preset.sequence_epochs,
@@ -231,9 +244,7 @@ class Fit:
         model.fit(
             self.histories,
             self.train.n_items,
-            content=self.encoder.encode(
-                [content.text for content in self.contents], progress="reading texts"
-            ),
+            content=vectors,
             validation=self.validation_histories,
             workdir=folder / CHECKPOINT,
         )

@@ -12,7 +12,7 @@ import pytest
 from mmsrarec import Recommender
 from mmsrarec.workspace import Workspace
 
-STAGES = ["summarizer", "keywords", "sequence_model", "similar_users", "ranker", "blend"]
+STAGES = ["summarizer", "keywords", "item_vectors", "sequence_model", "similar_users", "ranker", "blend"]
 
 
 def test_every_stage_was_made(fitted: Recommender, workdir: Path) -> None:
