@@ -232,7 +232,7 @@ def _run(shop: Shop, epochs: int) -> dict[str, Any]:
         without=frozenset({"mllm"}),
     )
     usable = np.random.default_rng(0).permutation(np.flatnonzero(held_out.lengths >= 2))[:MOST_BLEND_USERS]
-    parts.blend = timed(
+    parts.blend, _ = timed(
         "blend",
         lambda: fit_blend(
             join(parts, candidates=BUDGET),

@@ -85,7 +85,7 @@ def answer(split: Split, kind: str, seed: int, folder: Path) -> dict[str, Ranks]
     """Fit on the training and validation users, then look at the test users once."""
     engine = build_engine(split, fit_sequence_model(split, seed, folder, kind))
     asked = np.flatnonzero(split.validation.lengths >= 2)
-    blend = fit_blend(
+    blend, _ = fit_blend(
         engine,
         split.validation.select(asked),
         exclude_users=split.knowledge_base_ids(asked),

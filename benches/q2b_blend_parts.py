@@ -25,7 +25,7 @@ from mmsrarec.data import sample_negatives
 from mmsrarec.evaluate import paired_test
 from mmsrarec.evaluate.metrics import mid_ranks, ndcg
 from mmsrarec.progress import track
-from mmsrarec.rank import FEATURES, UserSignals, choose_candidates
+from mmsrarec.rank import FEATURES, PLAIN, UserSignals, choose_candidates
 from mmsrarec.rank.order import ORDERS
 from mmsrarec.recommender.engine import Engine
 
@@ -146,7 +146,7 @@ def feature_table(name: str, collected: Collected, kind: str) -> Table:
     )  # fmt: skip
     whole = out_of_fold(collected, kind, ())
     table.add_row("nothing", interval(whole[0]), "", "", interval(whole[1]), "", "")
-    single = {feature: (feature,) for feature in FEATURES if feature != "mllm_logit"}
+    single = {feature: (feature,) for feature in PLAIN}
     for label, features in {**FAMILIES, **single}.items():
         less = out_of_fold(collected, kind, features)
         cells = []
@@ -160,7 +160,7 @@ def feature_table(name: str, collected: Collected, kind: str) -> Table:
 
 def out_of_fold(collected: Collected, kind: str, without: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return NDCG@5 among the sampled and NDCG@10 over the catalogue, by orders that have not seen the user."""
-    kept = [column for column, name in enumerate(FEATURES) if name not in ("mllm_logit", *without)]
+    kept = [FEATURES.index(name) for name in PLAIN if name not in without]
     users = len(collected.wanted)
     sampled = [matrix[:, kept] for _, matrix in collected.sampled]
     retrieved = [matrix[:, kept] for _, matrix in collected.retrieved]

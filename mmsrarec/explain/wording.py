@@ -33,6 +33,7 @@ _BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _FEATURE_NAMES = {
     "mllm_logit": "language model: p(yes)",
+    "student_logit": "what the language model taught",
     "sequence": "sequence model",
     "keywords": "matching keywords",
     "neighbours": "similar users",

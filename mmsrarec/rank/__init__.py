@@ -4,6 +4,7 @@ from mmsrarec.rank.blend_ranker import BlendRanker
 from mmsrarec.rank.mllm_ranker import MLLMRanker
 from mmsrarec.rank.signals import (
     FEATURES,
+    PLAIN,
     Signals,
     UserSignals,
     choose_candidates,
@@ -11,15 +12,19 @@ from mmsrarec.rank.signals import (
     sequence_log_probability,
     top_items,
 )
+from mmsrarec.rank.student import Student, student_inputs
 
 __all__ = [
     "FEATURES",
+    "PLAIN",
     "BlendRanker",
     "MLLMRanker",
     "Signals",
+    "Student",
     "UserSignals",
     "choose_candidates",
     "logit",
     "sequence_log_probability",
+    "student_inputs",
     "top_items",
 ]

@@ -12,12 +12,13 @@ from sklearn.linear_model import LogisticRegression
 
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.rank.order import ORDERS, Groups, Order
-from mmsrarec.rank.signals import FEATURES
+from mmsrarec.rank.signals import FEATURES, PLAIN
 from mmsrarec.storage import read_json, write_json
 
 __all__ = ["BlendRanker"]
 
-_MLLM = FEATURES.index("mllm_logit")
+_MLLM, _STUDENT = FEATURES.index("mllm_logit"), FEATURES.index("student_logit")
+_PLAIN = [FEATURES.index(name) for name in PLAIN]
 _FOLDS = 5
 # With fewer, trees that look better in cross-validation look so by chance.
 _FEWEST_USERS_FOR_TREES = 200
@@ -27,15 +28,15 @@ _SMALLEST_SLOPE = 1e-3
 
 @dataclass(frozen=True)
 class Calibration:
-    """``log-odds = intercept + slope · score + language_model · logit p(yes)`` (Platt 1999, with a second input)."""
+    """``log-odds = intercept + slope · score + language_model · logit`` (Platt 1999, with a second input)."""
 
     slope: float
     intercept: float
     language_model: float = 0.0
 
-    def log_odds(self, scores: np.ndarray, mllm_logit: np.ndarray) -> np.ndarray:
-        """Return float64 (rows,)."""
-        known = self.language_model * mllm_logit if self.language_model else 0.0
+    def log_odds(self, scores: np.ndarray, logit: np.ndarray) -> np.ndarray:
+        """Return float64 (rows,); `logit` is the language model's, or the student's guess of it."""
+        known = self.language_model * logit if self.language_model else 0.0
         return self.intercept + self.slope * scores + known
 
 
@@ -44,7 +45,8 @@ class BlendRanker:
 
     The order is learned from comparisons of a next item with other candidates: linear, or boosted trees where users are
     many and cross-validation prefers them. The language model's logit, which is known for few validation users, is
-    joined to the score by a logistic model of two inputs, which makes a probability of it as well; where the logit is
+    joined to the score by a logistic model of two inputs, which makes a probability of it as well. A student's guess of
+    the logit has such a model of its own, fitted on guesses for users that the student had not seen. Where both are
     NaN, the score alone does.
 
     All of it is fitted on users outside the training of its inputs, so that a signal is trusted as far as it holds
@@ -98,22 +100,26 @@ class BlendRanker:
             )
         if min(len(group) for group in sampled) < 2:
             raise InputError("every group of sampled must hold the next item and one other or more.")
-        plain_retrieved, plain_sampled = _plain(retrieved), _plain(sampled)
+        plain_retrieved, plain_sampled = (
+            [_plain(group) for group in groups] for groups in (retrieved, sampled)
+        )
         kinds = ["linear", *(["trees"] if len(sampled) >= _FEWEST_USERS_FOR_TREES else [])]
         left_out = {kind: _cross_validate(kind, plain_retrieved, plain_sampled) for kind in kinds}
         self.cross_validated_ = {kind: quality for kind, (_, quality) in left_out.items()}
         self.kind_ = max(kinds, key=lambda kind: self.cross_validated_[kind])
         scores, _ = left_out[self.kind_]
         self._order = _fit_order(self.kind_, range(len(sampled)), plain_retrieved, plain_sampled)
-        self._alone, self._joined = _calibrate(scores, sampled)
+        self._alone, self._joined, self._distilled = _calibrate(scores, sampled)
         return self
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
         """Return the log-odds that a candidate is next, float64 (rows,); higher ranks first."""
-        scores, logits = self._order.scores(np.delete(matrix, _MLLM, axis=1)), matrix[:, _MLLM]
-        return np.where(
-            np.isnan(logits), self._alone.log_odds(scores, logits), self._joined.log_odds(scores, logits)
-        )
+        scores = self._order.scores(_plain(matrix))
+        odds = self._alone.log_odds(scores, np.zeros(len(scores)))
+        for column, calibration in self._with_logit:
+            known = ~np.isnan(matrix[:, column])
+            odds[known] = calibration.log_odds(scores[known], matrix[known, column])
+        return odds
 
     def probability(self, matrix: np.ndarray) -> np.ndarray:
         """Return the probability among the fitting protocol's candidates, the uniform ones, float64 (rows,)."""
@@ -124,12 +130,16 @@ class BlendRanker:
 
         What all rows have in common is left out.
         """
-        added = self._order.contributions(np.delete(matrix, _MLLM, axis=1))
-        logits = matrix[:, _MLLM]
-        unknown = np.isnan(logits)
-        slope = np.where(unknown, self._alone.slope, self._joined.slope)
-        by_model = np.where(unknown, 0.0, self._joined.language_model * np.nan_to_num(logits))
-        return np.insert(added * slope[:, None], _MLLM, by_model, axis=1)
+        added = np.zeros(matrix.shape)
+        slope = np.full(len(matrix), self._alone.slope)
+        for column, calibration in self._with_logit:
+            known = ~np.isnan(matrix[:, column])
+            slope[known] = calibration.slope
+            # One of the two speaks.
+            added[known, _STUDENT] = added[known, _MLLM] = 0.0
+            added[known, column] = calibration.language_model * matrix[known, column]
+        added[:, _PLAIN] = self._order.contributions(_plain(matrix)) * slope[:, None]
+        return added
 
     def save(self, folder: str | Path) -> None:
         """Write ``blend.json`` into `folder`."""
@@ -142,6 +152,7 @@ class BlendRanker:
                 "order": self._order.state(),
                 "alone": vars(self._alone),
                 "joined": vars(self._joined),
+                "distilled": vars(self._distilled),
             },
         )
 
@@ -164,16 +175,23 @@ class BlendRanker:
         blend.kind_ = content["kind"]
         blend.cross_validated_ = content["cross_validated"]
         blend._order = ORDERS[blend.kind_].from_state(content["order"])
-        blend._alone, blend._joined = Calibration(**content["alone"]), Calibration(**content["joined"])
+        blend._alone, blend._joined, blend._distilled = (
+            Calibration(**content[name]) for name in ("alone", "joined", "distilled")
+        )
         return blend
+
+    @property
+    def _with_logit(self) -> tuple[tuple[int, Calibration], ...]:
+        """Columns that may be known, and what then holds; the last that is known has the word."""
+        return (_STUDENT, self._distilled), (_MLLM, self._joined)
 
 
 def _features(content: Any) -> Sequence[str]:
     return tuple(content.get("features", ())) if isinstance(content, dict) else ()
 
 
-def _plain(groups: Groups) -> list[np.ndarray]:
-    return [np.delete(group, _MLLM, axis=1) for group in groups]
+def _plain(matrix: np.ndarray) -> np.ndarray:
+    return matrix[:, _PLAIN]
 
 
 def _fit_order(kind: str, users: Sequence[int], retrieved: Groups, sampled: Groups) -> Order:
@@ -205,16 +223,18 @@ def _gain(scores: np.ndarray) -> float:
     return float(1 / np.log2(rank + 2)) if rank < _CUTOFF else 0.0
 
 
-def _calibrate(scores: Sequence[np.ndarray], sampled: Groups) -> tuple[Calibration, Calibration]:
-    """Return the calibration of the score alone, and with the language model's logit."""
+def _calibrate(scores: Sequence[np.ndarray], sampled: Groups) -> tuple[Calibration, Calibration, Calibration]:
+    """Return the calibration of the score alone, with the language model's logit, and with the student's."""
     is_next = np.concatenate([np.arange(len(group)) == 0 for group in sampled])
-    logits = np.concatenate([group[:, _MLLM] for group in sampled])
     flat = np.concatenate(scores)
     alone = _platt(flat[:, None], is_next)
-    known = ~np.isnan(logits)
-    if not known.any():
-        return alone, alone
-    return alone, _platt(np.column_stack([flat, logits])[known], is_next[known])
+    found = [alone]
+    for column in (_MLLM, _STUDENT):
+        logits = np.concatenate([group[:, column] for group in sampled])
+        known = ~np.isnan(logits)
+        inputs = np.column_stack([flat, logits])[known]
+        found.append(_platt(inputs, is_next[known]) if known.any() else alone)
+    return found[0], found[1], found[2]
 
 
 def _platt(inputs: np.ndarray, is_next: np.ndarray) -> Calibration:

@@ -25,6 +25,7 @@ from mmsrarec.retrieve import (
 
 __all__ = [
     "FEATURES",
+    "PLAIN",
     "Signals",
     "UserSignals",
     "choose_candidates",
@@ -33,8 +34,7 @@ __all__ = [
     "top_items",
 ]
 
-FEATURES = (
-    "mllm_logit",
+PLAIN = (
     "sequence",
     "sequence_margin",
     "sequence_rank",
@@ -46,7 +46,11 @@ FEATURES = (
     "popularity",
     "history_length",
 )
-"""Names of the features, in the order of the matrix's columns. The first is NaN where nobody asked for it."""
+"""Names of the features that are always known."""
+
+FEATURES = ("mllm_logit", "student_logit", *PLAIN)
+"""Names of the features, in the order of the matrix's columns. The first is NaN where nobody asked for it, the second
+where no :class:`~mmsrarec.rank.Student` guessed it in its place."""
 
 # Who is asked for a candidate, turn by turn. On validation users of microlens-50k the sequence model alone has most of
 # what all of them find together, so every second turn is its.
@@ -294,7 +298,7 @@ class Signals:
                 }
 
     def features(self, signals: UserSignals, history: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Return the features of some items, without that of the language model.
+        """Return the features of some items, without those of the language model.
 
         Parameters
         ----------
@@ -308,7 +312,7 @@ class Signals:
         Returns
         -------
         numpy.ndarray
-            float64 (n, features), columns as in :data:`FEATURES`, the first NaN.
+            float64 (n, features), columns as in :data:`FEATURES`, the first two NaN.
         """
         sequence = signals["sequence"]
         # Mid-ranks among all items, from 0.
@@ -320,6 +324,7 @@ class Signals:
         )
         columns = {
             "mllm_logit": np.full(len(items), np.nan),
+            "student_logit": np.full(len(items), np.nan),
             "sequence": sequence[items],
             "sequence_margin": sequence[items] - sequence.max(initial=-np.inf),
             "sequence_rank": np.log1p(rank),

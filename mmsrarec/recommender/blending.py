@@ -1,23 +1,29 @@
-"""Fits the blend on people outside the training of its inputs."""
+"""Fits the blend, and the language model's student, on people outside the training of their inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from mmsrarec.data import Histories, sample_negatives
 from mmsrarec.errors import InputError
 from mmsrarec.progress import logger
-from mmsrarec.rank import BlendRanker, UserSignals, choose_candidates
+from mmsrarec.rank import FEATURES, BlendRanker, Student, UserSignals, choose_candidates
 from mmsrarec.recommender.engine import Engine
+from mmsrarec.retrieve import UserContext
 
 __all__ = ["MOST_BLEND_USERS", "fit_blend"]
 
 MOST_BLEND_USERS = 5000
 """More make the order no better, and would take memory that grows with the data."""
 
+_MLLM, _STUDENT = FEATURES.index("mllm_logit"), FEATURES.index("student_logit")
 _NEGATIVES = 20
+
+Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Candidates and their features, one pair a user."""
 
 
 def fit_blend(
@@ -27,13 +33,13 @@ def fit_blend(
     exclude_users: np.ndarray,
     asked: int,
     seed: int,
-) -> BlendRanker:
+) -> tuple[BlendRanker, Student | None]:
     """Fit the order on what `recommend` would find for each person, and on uniform negatives.
 
     Parameters
     ----------
     engine
-        The fitted parts; its blend is not used.
+        The fitted parts; its blend and its student are not used.
     whole
         Histories of two events or more; the last one is the next item.
     exclude_users
@@ -45,8 +51,12 @@ def fit_blend(
 
     Returns
     -------
-    BlendRanker
+    blend : BlendRanker
         Fitted.
+    student : Student or None
+        Fitted on what the language model was asked for the blend, and on nothing else: 21 candidates of each of
+        `asked` people, so up to 210 with preset ``demo``, 672 with ``quick``, 10,500 with ``default``. ``None`` if the
+        language model was left out, or the engine has no vectors of the texts.
 
     Raises
     ------
@@ -77,12 +87,31 @@ def fit_blend(
         exclude_users=exclude_users[:asked],
         progress="scoring validation users",
     )
+    student = None
+    if engine.ranker is not None and engine.vectors is not None:
+        student = _fit_student(engine, contexts, sampled, asked)
     blend = BlendRanker().fit([matrix for _, matrix in retrieved], [matrix for _, matrix in sampled])
     logger.info(
         "blend of %d users, for %d of whom the next item was found: %s, NDCG@10 of users left out %s",
         len(whole), sum(len(items) > 0 for items, _ in retrieved), blend.kind_, blend.cross_validated_,
     )  # fmt: skip
-    return blend
+    return blend, student
+
+
+def _fit_student(engine: Engine, contexts: Sequence[UserContext], sampled: Pairs, asked: int) -> Student:
+    """Fit on the people the language model was asked about, and put guesses into everybody's features.
+
+    A guess for somebody asked about comes from a student that has not seen that person: what the blend makes of
+    guesses must hold for people who were never asked about.
+    """
+    inputs = list(engine.student_inputs(contexts[:asked], sampled[:asked]))
+    student = Student().fit(inputs, [matrix[:, _MLLM] for _, matrix in sampled[:asked]])
+    logger.info("student of the language model: %s", student)
+    if student.informative:
+        for (_, matrix), guess in zip(sampled[:asked], student.out_of_fold_, strict=True):
+            matrix[:, _STUDENT] = guess
+        replace(engine, student=student).guess(contexts[asked:], sampled[asked:])
+    return student
 
 
 def _draw_negatives(whole: Sequence[np.ndarray], n_items: int, seed: int) -> np.ndarray:

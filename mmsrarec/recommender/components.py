@@ -9,7 +9,7 @@ import numpy as np
 
 from mmsrarec.backbone import Backbone, Readout, count_tokens, cut_text
 from mmsrarec.data import Dataset, Histories, ItemContent
-from mmsrarec.rank import BlendRanker, MLLMRanker, Signals
+from mmsrarec.rank import BlendRanker, MLLMRanker, Signals, Student
 from mmsrarec.recommender.engine import Engine
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.retrieve import ContextBuilder, ItemView, PathFinder, SequenceModel, SimilarUsers, item_text
@@ -116,6 +116,10 @@ class Components:
         The last step of tuning; ``None`` if there was none, or none was better than the words yes and no.
     blend
         The last step of the ranking.
+    student
+        What guesses p(yes) where the language model is not to be asked; ``None`` if that was left out.
+    vectors
+        float16 (n_items, width), what the items' texts say, by dense id; ``None`` where no student reads them.
     without
         Names of the parts that were left out, see :data:`mmsrarec.recommender.ablation.PARTS`.
     """
@@ -131,6 +135,8 @@ class Components:
     blend: BlendRanker
     without: frozenset[str] = field(default_factory=frozenset)
     readout: Readout | None = None
+    student: Student | None = None
+    vectors: np.ndarray | None = None
 
     @cached_property
     def catalogue(self) -> Dataset:
@@ -153,6 +159,7 @@ class Components:
         contents: list[ItemContent] | None = None,
         content_keys: list[str] | None = None,
         keywords: list[tuple[str, ...]] | None = None,
+        vectors: np.ndarray | None = None,
     ) -> Components:
         """Return new parts from other events or items; `taken` is what is knowledge of them. These stay as they are."""
         old = self.retrieval
@@ -172,6 +179,7 @@ class Components:
             users=users,
             content_keys=self.content_keys if content_keys is None else content_keys,
             retrieval=retrieval,
+            vectors=self.vectors if vectors is None else vectors,
         )
 
 
@@ -186,4 +194,6 @@ def join(parts: Components, *, candidates: int) -> Engine:
         else MLLMRanker(parts.backbone, parts.retrieval.view, adapter=adapter, readout=parts.readout),
         blend=parts.blend,
         budget=candidates,
+        student=parts.student,
+        vectors=parts.vectors,
     )

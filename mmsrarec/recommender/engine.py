@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mmsrarec.data import Histories
 from mmsrarec.errors import InputError
-from mmsrarec.rank import FEATURES, BlendRanker, MLLMRanker, Signals, UserSignals, choose_candidates, logit
+from mmsrarec.rank import (
+    FEATURES,
+    BlendRanker,
+    MLLMRanker,
+    Signals,
+    Student,
+    UserSignals,
+    choose_candidates,
+    logit,
+    student_inputs,
+)
 from mmsrarec.retrieve import ContextBuilder, Neighbours, SequenceModel, UserContext
 
 __all__ = ["Engine", "Ranked"]
 
-_MLLM = FEATURES.index("mllm_logit")
+_MLLM, _STUDENT = FEATURES.index("mllm_logit"), FEATURES.index("student_logit")
 
 Choose = Callable[[int, UserSignals], np.ndarray]
 """Row of a user and the user's signals → dense ids of the candidates."""
@@ -55,6 +65,10 @@ class Engine:
         The rooms' own objects over one catalogue; `ranker` is ``None`` where the language model is left out.
     budget
         Candidates a user in a recommendation from the whole catalogue.
+    student
+        Guesses what the language model would say where there is nobody to ask; ``None`` leaves it out.
+    vectors
+        float (n_items, width), what the items' texts say; needed by a student.
     """
 
     builder: ContextBuilder
@@ -62,6 +76,8 @@ class Engine:
     ranker: MLLMRanker | None
     blend: BlendRanker
     budget: int
+    student: Student | None = None
+    vectors: np.ndarray | None = None
 
     @property
     def sequence_model(self) -> SequenceModel:
@@ -74,7 +90,7 @@ class Engine:
         return len(self.builder.view)
 
     def without_language_model(self) -> Engine:
-        """Return the same parts with nobody to ask for p(yes)."""
+        """Return the same parts with nobody to ask for p(yes); the student guesses, if there is one."""
         return replace(self, ranker=None)
 
     def probability(
@@ -223,7 +239,7 @@ class Engine:
         exclude_users: np.ndarray | None = None,
         progress: str | None = None,
     ) -> list[np.ndarray]:
-        """Ask the language model about candidates and put what it says into their features.
+        """Ask the language model about candidates and put what it says into their features, or the student's guess.
 
         Returns
         -------
@@ -232,12 +248,35 @@ class Engine:
         """
         candidates = [items for items, _ in pairs]
         if self.ranker is None:
+            self.guess(contexts, pairs)
             return [np.full(len(items), np.nan, np.float32) for items in candidates]
         evidence = self.builder.evidence(histories, candidates, exclude_users=exclude_users)
         probabilities = self.ranker.probability(contexts, candidates, evidence, progress=progress)
         for (_, matrix), p in zip(pairs, probabilities, strict=True):
             matrix[:, _MLLM] = logit(p)
         return probabilities
+
+    def student_inputs(
+        self, contexts: Sequence[UserContext], pairs: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """Give what a student reads of candidates and their features, one matrix a user.
+
+        Raises
+        ------
+        InputError
+            If there are no vectors of the texts.
+        """
+        if self.vectors is None:
+            raise InputError("a student reads what items' texts say; give the engine their vectors.")
+        for context, (items, matrix) in zip(contexts, pairs, strict=True):
+            yield student_inputs(matrix, context, items, self.vectors)
+
+    def guess(self, contexts: Sequence[UserContext], pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Put what the student guesses into the features of candidates, if there is one that learned something."""
+        if self.student is None or not self.student.informative:
+            return
+        for (_, matrix), inputs in zip(pairs, self.student_inputs(contexts, pairs), strict=True):
+            matrix[:, _STUDENT] = self.student.predict(inputs)
 
     def _rank(
         self,

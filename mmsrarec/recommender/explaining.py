@@ -82,7 +82,7 @@ def _explain_place(
         probability=None if np.isnan(p) else p,
         score=float(ranked.scores[place]),
         rank=rank,
-        features=_by_signal(contributions),
+        features=_by_signal(contributions, ranked.features[place]),
         matches=matches,
         notes=tuple(_notes(ranked, item, parts.popularity)),
         bridge_users=bridge_users,
@@ -90,10 +90,12 @@ def _explain_place(
     )
 
 
-def _by_signal(contributions: np.ndarray) -> dict[str, float]:
-    """Name what each signal adds; three columns say what the sequence model thinks."""
+def _by_signal(contributions: np.ndarray, features: np.ndarray) -> dict[str, float]:
+    """Name what each signal that is known adds; three columns say what the sequence model thinks."""
     added: dict[str, float] = {}
-    for name, value in zip(FEATURES, contributions, strict=True):
+    for name, value, feature in zip(FEATURES, contributions, features, strict=True):
+        if np.isnan(feature):
+            continue
         signal = "sequence" if name.startswith("sequence_") else name
         added[signal] = added.get(signal, 0.0) + float(value)
     return added

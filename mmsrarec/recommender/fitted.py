@@ -99,6 +99,7 @@ class Fitted:
         block: Sequence[Any] | None = None,
         timestamps: Sequence[Sequence[Any]] | None = None,
         at: Any = None,
+        language_model: bool = True,
     ) -> Any:
         """Recommend items out of the whole catalogue.
 
@@ -122,6 +123,10 @@ class Fitted:
             When the recommendation is wanted, one time or one a person: a number in the unit of the training data, a
             date, a datetime or ISO 8601 text. How long somebody was away says something about what comes next, where
             the training data had times. ``None``: nobody knows, and the answer does not depend on the clock.
+        language_model
+            Ask the language model about each candidate. ``False`` ranks in real time, without one inference: by what
+            a student learned to guess of it when the blend was fitted (``parts_.student``), or by the other signals
+            alone if the student learned nothing.
 
         Returns
         -------
@@ -136,6 +141,7 @@ class Fitted:
         """
         check_integer("k", k, 1)
         check_flag("exclude_seen", exclude_seen)
+        engine = self._engine_for(language_model)
         catalogue = self._parts.catalogue
         asked = read_people(self._parts, users, histories, timestamps, at)
         if k > catalogue.n_items:
@@ -143,7 +149,7 @@ class Fitted:
         allowed = allowed_items(
             catalogue, asked.histories, exclude_seen=exclude_seen, allow=allow, block=block
         )
-        ranked = self._recommend(asked, k, allowed)
+        ranked = _recommend(engine, asked, k, allowed)
         return recommendation_frame(catalogue, asked.names, ranked, k)
 
     def explain(
@@ -154,6 +160,7 @@ class Fitted:
         history: Sequence[Any] | None = None,
         timestamps: Sequence[Any] | None = None,
         at: Any = None,
+        language_model: bool = True,
     ) -> Explanation:
         """Say why an item stands where it stands for a user.
 
@@ -167,6 +174,8 @@ class Fitted:
             Instead of `user`: item ids of a person the model has never seen.
         timestamps, at
             When the events of `history` happened, and when the person asks; see :meth:`recommend`.
+        language_model
+            As in :meth:`recommend`: with ``False`` it explains what that recommends with ``False``, without a p(yes).
 
         Returns
         -------
@@ -178,15 +187,15 @@ class Fitted:
         InputError
             If an id is unknown.
         """
-        parts = self._parts
+        parts, engine = self._parts, self._engine_for(language_model)
         users, histories, times = (
             None if given is None else [given] for given in (user, history, timestamps)
         )
         asked = read_people(parts, users, histories, times, at)
         wanted = None if item is None else int(parts.catalogue.item_index([item])[0])
         allowed = allowed_items(parts.catalogue, asked.histories)
-        [ranked] = self._recommend(asked, 1, allowed)
-        return explain(parts, self._engine, asked, ranked, user_id=user, item=wanted)
+        [ranked] = _recommend(engine, asked, 1, allowed)
+        return explain(parts, engine, asked, ranked, user_id=user, item=wanted)
 
     def search(self, query: str | Sequence[str], k: int = 20) -> Any:
         """Find items by words.
@@ -218,15 +227,20 @@ class Fitted:
         _ = self._engine
         return self.parts_
 
-    def _recommend(self, asked: Asked, k: int, allowed: Sequence[np.ndarray]) -> list[Ranked]:
-        ranked: list[Ranked] = []
-        for start in range(0, len(asked.histories), _USERS_AT_ONCE):
-            part = slice(start, start + _USERS_AT_ONCE)
-            ranked += self._engine.recommend(
-                asked.histories[part],
-                allowed[part],
-                k=k,
-                exclude_users=asked.exclude_users[part],
-                progress="ranking candidates" if len(asked.histories) > 1 else None,
-            )
-        return ranked
+    def _engine_for(self, language_model: bool) -> Engine:
+        check_flag("language_model", language_model)
+        return self._engine if language_model else self._engine.without_language_model()
+
+
+def _recommend(engine: Engine, asked: Asked, k: int, allowed: Sequence[np.ndarray]) -> list[Ranked]:
+    ranked: list[Ranked] = []
+    for start in range(0, len(asked.histories), _USERS_AT_ONCE):
+        part = slice(start, start + _USERS_AT_ONCE)
+        ranked += engine.recommend(
+            asked.histories[part],
+            allowed[part],
+            k=k,
+            exclude_users=asked.exclude_users[part],
+            progress="ranking candidates" if len(asked.histories) > 1 else None,
+        )
+    return ranked

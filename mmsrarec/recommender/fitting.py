@@ -18,7 +18,7 @@ from mmsrarec.backbone import Backbone, Readout, SentenceEncoder, load_projector
 from mmsrarec.backbone.identity import config_text
 from mmsrarec.data import Dataset, Histories, ItemContent
 from mmsrarec.errors import InputError
-from mmsrarec.rank import FEATURES, BlendRanker
+from mmsrarec.rank import FEATURES, BlendRanker, Student
 from mmsrarec.recommender.blending import MOST_BLEND_USERS, fit_blend
 from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, Retrieval, join
 from mmsrarec.recommender.contents import content_keys, read_contents
@@ -153,7 +153,7 @@ class Fit:
             blend=BlendRanker(),
             without=settings.without,
         )
-        self._rank_stages(workspace, parts, fingerprint(sequence_print, keywords))
+        self._rank_stages(workspace, parts, vectors, fingerprint(sequence_print, keywords))
         return parts
 
     def _align(self, folder: Path) -> None:
@@ -250,7 +250,9 @@ class Fit:
         )
         model.save(folder / "model")
 
-    def _rank_stages(self, workspace: Workspace, parts: Components, retrieval_print: str) -> None:
+    def _rank_stages(
+        self, workspace: Workspace, parts: Components, vectors: np.ndarray, retrieval_print: str
+    ) -> None:
         settings = self.settings
         ranker_print = fingerprint(
             retrieval_print,
@@ -276,12 +278,18 @@ class Fit:
                 lambda folder: self._load_ranker(folder, tuned=parts.tuned),
             )
         self.made_from = fingerprint(ranker_print, settings.preset.blend_users, FEATURES)
-        parts.blend = workspace.stage(
+        parts.vectors = vectors.astype(np.float16)
+        parts.blend, parts.student = workspace.stage(
             "blend",
             self.made_from,
             lambda folder: self._fit_blend(parts, folder),
-            BlendRanker.load,
+            lambda folder: (
+                BlendRanker.load(folder),
+                None if "mllm" in settings.without else Student.load(folder),
+            ),
         )
+        if parts.student is None or not parts.student.informative:
+            parts.vectors = None
 
     def _fit_ranker(self, parts: Components, folder: Path) -> None:
         settings, checkpoint = self.settings, folder / CHECKPOINT
@@ -337,7 +345,7 @@ class Fit:
                 "validation holds no user with two events, so the blend cannot be fitted; give longer histories."
             )
         users = usable[:MOST_BLEND_USERS]
-        blend = fit_blend(
+        blend, student = fit_blend(
             join(parts, candidates=self.settings.preset.candidates),
             self.validation_histories.select(users),
             exclude_users=self.users.knowledge_base_id[self.validation_users[users]],
@@ -345,6 +353,8 @@ class Fit:
             seed=self.settings.seed,
         )
         blend.save(folder)
+        if student is not None:
+            student.save(folder)
 
 
 def _prints(histories: Histories) -> str:

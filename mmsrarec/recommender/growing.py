@@ -109,15 +109,17 @@ def add_items(
     for item, words in zip(changed, written[: len(changed)], strict=True):
         hashes[item], keywords[item] = keys[item], words
     reworded = [item for item in changed if old.contents[item].text != contents[item].text]
-    model = copy.copy(old.signals.sequence_model)
+    model, vectors = copy.copy(old.signals.sequence_model), parts.vectors
     if new:
-        model.grow(len(contents), content=encoder.encode([contents[item].text for item in new]))
+        added = encoder.encode([contents[item].text for item in new])
+        model.grow(len(contents), content=added)
+        vectors = None if vectors is None else np.concatenate([vectors, added.astype(vectors.dtype)])
     if reworded:
-        model.redescribe(
-            reworded,
-            encoder.encode([old.contents[item].text for item in reworded]),
-            encoder.encode([contents[item].text for item in reworded]),
-        )
+        after = encoder.encode([contents[item].text for item in reworded])
+        model.redescribe(reworded, encoder.encode([old.contents[item].text for item in reworded]), after)
+        if vectors is not None:
+            vectors = vectors.copy()
+            vectors[reworded] = after
     users = parts.users.with_catalogue(data)
     taken = users.training_histories()
     owners = np.repeat(np.arange(len(taken)), taken.lengths)[np.isin(taken.items, reworded)]
@@ -129,5 +131,6 @@ def add_items(
         contents=contents,
         content_keys=hashes,
         keywords=keywords,
+        vectors=vectors,
     )
     return grown, bad_rows

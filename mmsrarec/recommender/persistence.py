@@ -12,6 +12,8 @@
 ``readout.safetensors``   the readout, if there is one
 ``alignment/``            the aligned projector, if there is one
 ``blend.json``            the learned order and its calibration
+``student.json``          what guesses p(yes) where the language model is not to be asked, unless that was left out
+``vectors.safetensors``   what the items' texts say, if the student reads them
 ``backbone/``             the language model itself, only if it was given as a loaded pair
 ``encoder/``              the sentence encoder itself, only if it was given loaded
 ========================  =======================================================================
@@ -23,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from safetensors.numpy import load_file, save_file
 
 from mmsrarec.backbone import Backbone, Readout, SentenceEncoder, load_projector, save_projector
 from mmsrarec.errors import InputError, StoredFileError
-from mmsrarec.rank import BlendRanker
+from mmsrarec.rank import BlendRanker, Student
 from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, Retrieval
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.recommender.presets import Preset
@@ -46,6 +49,7 @@ from mmsrarec.tune import template_fingerprint
 __all__ = ["KIND", "load_components", "save_components"]
 
 KIND = "recommender"
+_VECTORS = "vectors.safetensors"
 _NOT_STORED = ("lora", "grpo", "sft", "device")
 
 
@@ -77,6 +81,7 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
         "encoder_fingerprint": parts.encoder_fingerprint,
         "tuned": parts.tuned,
         "readout": parts.readout is not None,
+        "student": parts.student is not None,
         "templates": template_fingerprint(),
         "aligned": parts.aligned,
         "images": None if images is None else str(Path(images.root).resolve()),
@@ -92,6 +97,10 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
         signals.similar_users.save(path / "similar_users")
         parts.summarizer.save(path / "summarizer", training=False)
         parts.blend.save(path)
+        if parts.student:
+            parts.student.save(path)
+        if parts.vectors is not None:
+            save_file({"vectors": parts.vectors}, path / _VECTORS)
         if parts.tuned:
             parts.backbone.save_adapter(RANK_ADAPTER, path / "ranker")
         if parts.readout:
@@ -193,6 +202,10 @@ def load_components(
         neighbours=parameters["similar_users"],
         without=without,
     )
+    student = Student.load(folder) if about["student"] else None
+    vectors = load_file(folder / _VECTORS)["vectors"] if student and student.informative else None
+    if vectors is not None and len(vectors) != users.data.n_items:
+        raise StoredFileError(f"{folder} holds files that belong to different models; it is damaged.")
     parts = Components(
         users=users,
         content_keys=words["content"].to_list(),
@@ -205,6 +218,8 @@ def load_components(
         blend=blend,
         without=without,
         readout=Readout.load(folder / READOUT) if about["readout"] else None,
+        student=student,
+        vectors=vectors,
     )
     return parts, parameters
 

@@ -9,7 +9,9 @@ from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.rank import FEATURES, BlendRanker
 from mmsrarec.storage import read_json, write_json
 
-MLLM, SEQUENCE, KEYWORDS = (FEATURES.index(name) for name in ("mllm_logit", "sequence", "keywords"))
+MLLM, STUDENT, SEQUENCE, KEYWORDS = (
+    FEATURES.index(name) for name in ("mllm_logit", "student_logit", "sequence", "keywords")
+)
 
 
 def groups(users: int, *, asked: int = 0, seed: int = 0, curved: bool = False) -> list[np.ndarray]:
@@ -25,6 +27,7 @@ def groups(users: int, *, asked: int = 0, seed: int = 0, curved: bool = False) -
             matrix[0, SEQUENCE] += 4
         matrix[0, KEYWORDS] += 0.5
         matrix[0, MLLM] += 2
+        matrix[:, STUDENT] = np.nan
         if user >= asked:
             matrix[:, MLLM] = np.nan
         found.append(matrix)
@@ -41,7 +44,7 @@ def test_trusts_what_holds_and_not_the_rest() -> None:
     moved = np.abs(blend.contributions(np.concatenate(groups(20, seed=2)))).mean(axis=0)
     strength = dict(zip(FEATURES, moved, strict=True))
     assert strength["sequence"] > 4 * max(value for name, value in strength.items() if name != "sequence")
-    assert strength["popularity"] == strength["mllm_logit"] == 0
+    assert strength["popularity"] == strength["mllm_logit"] == strength["student_logit"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,31 @@ def test_the_language_model_counts_where_it_was_asked() -> None:
     assert first_rank(blend, asked) < first_rank(blend, silent)
     assert (blend.contributions(asked[0])[:, MLLM] != 0).all()
     assert (blend.contributions(silent[0])[:, MLLM] == 0).all()
+
+
+def test_a_guess_of_the_language_model_has_a_weight_of_its_own() -> None:
+    """It is trusted as far as guesses hold, and is never counted beside what the language model said itself."""
+
+    def guessed(users: int, seed: int, noise: float) -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        found = groups(users, asked=users, seed=seed)
+        for matrix in found:
+            matrix[:, STUDENT] = matrix[:, MLLM] + noise * rng.normal(size=21)
+        return found
+
+    weight = {}
+    for noise in (0.1, 20.0):
+        blend = BlendRanker().fit(groups(80), guessed(80, 1, noise))
+        both = guessed(1, 2, noise)[0]
+        said, guess = both.copy(), both.copy()
+        said[:, STUDENT], guess[:, MLLM] = np.nan, np.nan
+        assert np.array_equal(blend.score(both), blend.score(said))
+        assert (blend.contributions(both)[:, STUDENT] == 0).all()
+        added = blend.contributions(guess)
+        assert (added[:, MLLM] == 0).all()
+        assert np.ptp(blend.score(guess) - added.sum(axis=1)) < 1e-6
+        weight[noise] = np.ptp(added[:, STUDENT]) / np.ptp(guess[:, STUDENT])
+    assert weight[0.1] > 5 * weight[20.0]
 
 
 @pytest.mark.parametrize("name", ["straight", "curved"])

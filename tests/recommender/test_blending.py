@@ -30,7 +30,7 @@ def fitted_bytes(dataset: Dataset, view, folder: Path) -> dict[str, bytes]:
     known = dataset.hold_out_last()[0].histories()
     engine = make_engine(known, view)
     whole = known.select(np.flatnonzero(known.lengths > 1))
-    blend = fit_blend(engine, whole, exclude_users=np.arange(len(whole)), asked=0, seed=0)
+    blend, _ = fit_blend(engine, whole, exclude_users=np.arange(len(whole)), asked=0, seed=0)
     engine.sequence_model.save(folder / "sequence_model")
     engine.signals.similar_users.save(folder / "similar_users")
     blend.save(folder)
