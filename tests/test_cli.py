@@ -415,6 +415,17 @@ def test_filters_of_recommend(fitted, capsys):
     assert [record["item_id"] for record in json.loads(capsys.readouterr().out)] == ["i1"]
 
 
+def test_recommend_and_explain_in_real_time(fitted, capsys):
+    words = [fitted.model, "--user", "u1", "--no-language-model"]
+    assert run(["recommend", *words, "-k", "3", "-f", "json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert [record["rank"] for record in records] == [1, 2, 3]
+    assert run(["explain", *words]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"Why {records[0]['title']}"[:30])
+    assert "p(yes)" not in shown
+
+
 def test_new_items_and_new_events_go_into_a_saved_model(fitted, capsys, tmp_path):
     (tmp_path / "items.csv").write_text(
         "asin,title,description,categories\nn1,Enamel mug,Holds tea.,Kitchen\n,,,\nn2,Walking boots,For hills.,Shoes\n"

@@ -35,6 +35,13 @@ Allowed = Annotated[
     list[str] | None,
     typer.Option("--allow", help="Item id that alone may be recommended.", show_default=False),
 ]
+NotAsked = Annotated[
+    bool,
+    typer.Option(
+        "--no-language-model",
+        help="Do not ask the language model; go by what it taught when the model was fitted, in real time.",
+    ),
+]
 Blocked = Annotated[
     list[str] | None, typer.Option("--block", help="Item id that may not be recommended.", show_default=False)
 ]
@@ -69,6 +76,7 @@ def recommend(
     allow: Allowed = None,
     block: Blocked = None,
     at: At = None,
+    no_language_model: NotAsked = False,
     format: Format = OutputFormat.TABLE,
     backbone: Backbone = None,
     images: Images = None,
@@ -78,7 +86,9 @@ def recommend(
     """Recommend items out of the whole catalogue."""
     _one_of(user, history, at)
     recommender = load_model(model, backbone, images, device)
-    arguments: dict[str, Any] = {"k": k, "exclude_seen": not include_seen, "at": at}
+    arguments: dict[str, Any] = {
+        "k": k, "exclude_seen": not include_seen, "at": at, "language_model": not no_language_model
+    }  # fmt: skip
     for option, words in (("allow", allow), ("block", block)):
         arguments[option] = None if words is None else item_ids(recommender, words, f"--{option}")
     if history is not None:
@@ -191,6 +201,7 @@ def explain(
         ),
     ] = None,
     at: At = None,
+    no_language_model: NotAsked = False,
     html: Annotated[Path | None, typer.Option(help="Write it as one page, too.", show_default=False)] = None,
     backbone: Backbone = None,
     images: Images = None,
@@ -201,11 +212,13 @@ def explain(
     _one_of(user, history, at)
     recommender = load_model(model, backbone, images, device)
     wanted = None if item is None else item_ids(recommender, [item])[0]
+    asking = not no_language_model
     if history is not None:
         taken = item_ids(recommender, history, "--history")
-        explanation = recommender.explain(item=wanted, history=taken)
+        explanation = recommender.explain(item=wanted, history=taken, language_model=asking)
     else:
-        explanation = recommender.explain(user_ids(recommender, [user or ""])[0], wanted, at=at)
+        known = user_ids(recommender, [user or ""])[0]
+        explanation = recommender.explain(known, wanted, at=at, language_model=asking)
     typer.echo(str(explanation))
     if html is not None:
         explanation.to_html(html)

@@ -184,6 +184,7 @@ def write_run_report(
             "known users": len(parts.users),
             "training events": int(parts.popularity.sum()),
             "backbone": parts.backbone.name,
+            **_student(recommender),
             "preset": preset if isinstance(preset, str) else "custom",
             "history": recommender.history,
             "similar users": recommender.similar_users,
@@ -200,6 +201,17 @@ def write_run_report(
         recommendations=recommendation_frame(recommender, recommender.recommend(users, k=k)),
         explanations=[recommender.explain(user) for user in track(users, "explaining")],
     )
+
+
+def _student(recommender: Recommender) -> dict[str, str]:
+    """Say how well the language model is guessed where it is not asked."""
+    student = recommender.parts_.student
+    if student is None:
+        return {}
+    return {
+        "student's R²": f"{student.explained_:.2f} ± {student.explained_error_:.2f}",
+        "student's rank correlation": f"{student.rank_correlation_:.2f}",
+    }
 
 
 def _reliability(evaluation: EvaluationTable | None) -> dict[str, list[tuple[float, float, int]]]:
