@@ -1,6 +1,7 @@
 """A fitted recommender under the protocols of :func:`~mmsrarec.evaluate.evaluate`, beside its own parts.
 
-Rows: the blended ranking, the language model's p alone, the sequence model alone, popularity and item-kNN.
+Rows: the blended ranking, the language model's p alone, the blend without asking the language model, the sequence model
+alone, popularity and item-kNN.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     from mmsrarec.recommender import Recommender
     from mmsrarec.recommender.engine import Engine, Ranked
 
-__all__ = ["BLEND", "PROBABILITY", "evaluate_recommender"]
+__all__ = ["BLEND", "NOT_ASKED", "PROBABILITY", "evaluate_recommender"]
 
 BLEND, PROBABILITY = "mmsrarec", "p(yes) alone"
 """Rows that the language model has a part in."""
+
+NOT_ASKED = "in real time"
+"""The row of ``recommend(..., language_model=False)``."""
 
 _BELOW_CANDIDATES = 1e4
 
@@ -66,8 +70,9 @@ def evaluate_recommender(
     Returns
     -------
     EvaluationTable
-        Rows ``mmsrarec``, ``p(yes) alone`` (unless the language model was left out), ``sequence model``,
-        ``popularity``, ``item-kNN``; with the reliability of the first two.
+        Rows ``mmsrarec``, ``p(yes) alone`` and ``in real time`` (unless the language model was left out),
+        ``sequence model``, ``popularity``, ``item-kNN``; with the reliability of the first two. ``in real time`` is
+        what ``recommend(..., language_model=False)`` gives.
 
     Raises
     ------
@@ -84,14 +89,17 @@ def evaluate_recommender(
     cases = EvaluationCases.from_dataset(test, popularity=parts.popularity, negatives=negatives, seed=seed)
     if users is not None and users < len(cases):
         cases = cases.select(np.sort(np.random.default_rng(seed).permutation(len(cases))[:users]))
-    asker = _Asker(recommender.engine_, _own_entries(recommender, test, cases))
+    own_entries = _own_entries(recommender, test, cases)
+    asker = _Asker(recommender.engine_, own_entries)
+    not_asking = _Asker(recommender.engine_.without_language_model(), own_entries)
     scorers: dict[str, Scorer] = {
         BLEND: asker.scorer(lambda ranked: ranked.scores),
         PROBABILITY: asker.scorer(lambda ranked: ranked.probabilities),
+        NOT_ASKED: not_asking.scorer(lambda ranked: ranked.scores),
         "sequence model": recommender.engine_.sequence_model.scores,
     }
     if recommender.engine_.ranker is None:
-        del scorers[PROBABILITY]
+        del scorers[PROBABILITY], scorers[NOT_ASKED]
     protocols = ["uniform", "popularity", *(["full"] if full_catalogue else [])]
     training = parts.users.training_histories()
     table = evaluate(scorers, cases, training=training, protocols=protocols, seed=seed)

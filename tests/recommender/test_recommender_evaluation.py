@@ -22,7 +22,9 @@ def table(fitted: Recommender, parts: tuple[Dataset, Dataset, Dataset]) -> Evalu
 
 
 def test_rows_and_baselines(table: EvaluationTable, parts) -> None:
-    assert table.models == ["mmsrarec", "p(yes) alone", "sequence model", "popularity", "item-kNN"]
+    assert table.models == [
+        "mmsrarec", "p(yes) alone", "in real time", "sequence model", "popularity", "item-kNN",
+    ]  # fmt: skip
     assert table.n_users == sum(len(history) >= 2 for history in parts[2].histories())
     assert "item-kNN" in str(table)
 
