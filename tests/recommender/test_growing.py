@@ -315,7 +315,7 @@ def test_only_what_is_new_or_changed_is_summarized(
 
 
 def test_items_that_fail_half_way_change_nothing_and_go_on(shop: Recommender, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("mmsrarec.summarize.summarizer.items_of_a_batch", lambda backbone: 1)
+    monkeypatch.setattr("mmsrarec.summarize.writer.items_of_a_batch", lambda backbone: 1)
     put_many, written = KeywordTable.put_many, []
 
     def put_two(self, rows, *, made_by):
