@@ -201,7 +201,7 @@ class Backbone(LoadedModel):
         yes, no
             The two answers.
         readout
-            Added to the log-odds; ``None`` adds nothing.
+            Added to the log-odds, or read in their place from an earlier layer; ``None`` adds nothing.
         share_prefix
             ``False`` runs every prompt whole; the result is the same within 1e-5 in float32.
         batch_tokens
@@ -241,25 +241,42 @@ class Backbone(LoadedModel):
         self,
         prompts: Sequence[Prompt],
         *,
+        layers: Sequence[int] | None = None,
         share_prefix: bool = True,
         batch_tokens: int | None = None,
         progress: str | None = None,
     ) -> np.ndarray:
-        """Give the hidden state under the output matrix at the last position of each prompt.
+        """Give hidden states at the last position of each prompt.
 
         Parameters
         ----------
         prompts, share_prefix, batch_tokens, progress
             As in :meth:`first_token_probability`.
+        layers
+            After which layers, from 1 to :attr:`depth`, the state under the output matrix; no layer above the highest
+            of them is run. ``None`` reads that last state alone.
 
         Returns
         -------
         numpy.ndarray
-            float32, shape (n, hidden).
+            float32, shape (n, hidden), or (n, layers, hidden) if `layers` are given.
+
+        Raises
+        ------
+        InputError
+            If a layer is not there.
+
+        Examples
+        --------
+        >>> from mmsrarec.testing import tiny_llama
+        >>> backbone = Backbone.load(tiny_llama())
+        >>> backbone.hidden_states([Prompt(("Hello",))], layers=[1, backbone.depth]).shape
+        (1, 2, 32)
         """
         return first_token.hidden_states(
             self,
             prompts,
+            layers=layers,
             share_prefix=share_prefix,
             batch_tokens=batch_tokens or self.batch_tokens,
             progress=progress,

@@ -114,46 +114,57 @@ def first_token_probability(
     progress: str | None = None,
 ) -> np.ndarray:
     """See :meth:`mmsrarec.backbone.Backbone.first_token_probability`."""
-    log_odds = answer_log_odds(backbone, yes=yes, no=no)
+    words = answer_log_odds(backbone, yes=yes, no=no)
 
     def probability(states: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(log_odds(states) + (readout(states) if readout else 0.0))
+        [read] = states.unbind(dim=1)  # (B, hidden)
+        if readout is None:
+            return torch.sigmoid(words(read))
+        return torch.sigmoid(readout(read) + (words(read) if readout.layer is None else 0.0))
 
-    return _over_last_states(backbone, prompts, probability, share_prefix, batch_tokens, progress, ())
+    layer = backbone.depth if readout is None or readout.layer is None else readout.layer
+    return _over_last_states(
+        backbone, prompts, [layer], probability, share_prefix, batch_tokens, progress, ()
+    )
 
 
 def hidden_states(
     backbone: Backbone,
     prompts: Sequence[Prompt],
     *,
+    layers: Sequence[int] | None = None,
     share_prefix: bool = True,
     batch_tokens: int,
     progress: str | None = None,
 ) -> np.ndarray:
     """See :meth:`mmsrarec.backbone.Backbone.hidden_states`."""
-    width = (backbone.hf.config.get_text_config().hidden_size,)
-    return _over_last_states(
-        backbone, prompts, torch.Tensor.float, share_prefix, batch_tokens, progress, width
+    chosen = [backbone.depth] if layers is None else list(layers)
+    size = (len(chosen), backbone.hf.config.get_text_config().hidden_size)
+    states = _over_last_states(
+        backbone, prompts, chosen, torch.Tensor.float, share_prefix, batch_tokens, progress, size
     )
+    return states[:, 0] if layers is None else states
 
 
 @torch.no_grad()
 def _over_last_states(
     backbone: Backbone,
     prompts: Sequence[Prompt],
+    layers: Sequence[int],
     reduce: Any,
     share_prefix: bool,
     batch_tokens: int,
     progress: str | None,
-    width: tuple[int, ...],
+    size: tuple[int, ...],
 ) -> np.ndarray:
     encoded = encode(backbone, prompts)
     if not encoded:
-        return np.zeros((0, *width), dtype=np.float32)
+        return np.zeros((0, *size), dtype=np.float32)
     with advancing(progress, len(encoded)) as advance:
         rows = last_states(
             backbone,
             encoded,
+            layers=layers,
             share_prefix=share_prefix,
             batch_tokens=batch_tokens,
             reduce=reduce,

@@ -76,6 +76,11 @@ class LoadedModel:
         """Of the model's weights."""
         return self.hf.dtype
 
+    @property
+    def depth(self) -> int:
+        """Number of layers of the language model."""
+        return int(self.hf.config.get_text_config().num_hidden_layers)
+
     @functools.cached_property
     def image_token_id(self) -> int | None:
         """Id of the placeholder that is repeated for each feature of a picture."""

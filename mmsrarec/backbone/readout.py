@@ -1,4 +1,4 @@
-"""Readout: what is added to log p(yes) − log p(no), linear in the last hidden state.
+"""Readout: what is added to log p(yes) − log p(no), or said in its place, linear in a hidden state.
 
 Beside the adapters: where examples are few, some hundred numbers are learned more safely than millions.
 """
@@ -21,10 +21,11 @@ __all__ = ["Readout"]
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """A change of the row of the output matrix that every spelling of yes has in common.
+    """A linear function of a hidden state, ``hidden @ direction + shift``.
 
-    ``p(yes) / (p(yes) + p(no))`` stays what it is; the logit of every spelling of yes gains
-    ``hidden @ direction + shift``.
+    At the top it is a change of the row of the output matrix that every spelling of yes has in common:
+    ``p(yes) / (p(yes) + p(no))`` stays what it is, and the logit of every spelling of yes gains the function's value.
+    Below the top, where no words are said, the value is log p - log(1 - p) itself, and no layer above is run.
 
     Parameters
     ----------
@@ -32,6 +33,9 @@ class Readout:
         float32 (hidden,).
     shift
         What is added everywhere.
+    layer
+        Whose state is read in place of the words, counted from 1; ``None`` is the state under the output matrix, beside
+        the words.
 
     Examples
     --------
@@ -46,15 +50,18 @@ class Readout:
 
     direction: np.ndarray
     shift: float
+    layer: int | None = None
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        """Return what is added for last hidden states (B, hidden), float32 (B,)."""
+        """Return the value for hidden states (B, hidden), float32 (B,)."""
         direction = torch.from_numpy(self.direction).to(states.device)
         return states.float() @ direction + self.shift
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file."""
         content = {"direction": self.direction, "shift": np.array([self.shift], np.float32)}
+        if self.layer is not None:
+            content["layer"] = np.array([self.layer], np.int32)
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(safetensors.numpy.save(content))
 
@@ -69,6 +76,7 @@ class Readout:
         """
         try:
             content = safetensors.numpy.load(Path(path).read_bytes())
-            return cls(content["direction"], float(content["shift"][0]))
+            layer = int(content["layer"][0]) if "layer" in content else None
+            return cls(content["direction"], float(content["shift"][0]), layer)
         except (OSError, SafetensorError, KeyError, IndexError) as error:
             raise StoredFileError(f"{path} is missing or no saved readout: {error}.") from error

@@ -19,7 +19,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from mmsrarec.backbone import prefix_attention
 from mmsrarec.backbone.batching import length_sorted_batches
-from mmsrarec.backbone.forward import Piece, hidden_of_whole, pieces_inputs
+from mmsrarec.backbone.depth import reading
+from mmsrarec.backbone.forward import Piece, pieces_inputs, whole_inputs
 from mmsrarec.backbone.prompt import Encoded
 from mmsrarec.progress import logger
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["PrefixGroup", "common_prefix", "group_by_prefix", "last_states", "why_not_shared"]
 
 SHORTEST_PREFIX = 16
+
+Read = Callable[..., torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,13 @@ def last_states(
     backbone: Backbone,
     encoded: Sequence[Encoded],
     *,
+    layers: Sequence[int],
     share_prefix: bool,
     batch_tokens: int,
     reduce: Callable[[torch.Tensor], torch.Tensor],
     advance: Callable[[int], None],
 ) -> list[torch.Tensor]:
-    """Compute the hidden state at the last position of every sequence.
+    """Compute hidden states at the last position of every sequence.
 
     Parameters
     ----------
@@ -161,12 +165,14 @@ def last_states(
         The model.
     encoded
         The sequences.
+    layers
+        Which layers to read, as in :func:`mmsrarec.backbone.depth.reading`.
     share_prefix
         Run common beginnings once.
     batch_tokens
         Most tokens (for branches, prefix included) in one forward pass.
     reduce
-        Applied to each batch of states (B, hidden) while on the device; what it returns is kept.
+        Applied to each batch of states (B, layers, hidden) while on the device; what it returns is kept.
     advance
         Called with the number of sequences done, for progress.
 
@@ -185,33 +191,37 @@ def last_states(
     groups = group_by_prefix(encoded) if share_prefix else []
     if not _may_share(backbone, groups):
         groups = []
+    with reading(backbone, layers) as read:
+        for members, states in _run_all(backbone, encoded, groups, batch_tokens, read):
+            keep(members, states)
+    return results
+
+
+def _run_all(
+    backbone: Backbone,
+    encoded: Sequence[Encoded],
+    groups: Sequence[PrefixGroup],
+    batch_tokens: int,
+    read: Read,
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Run groups in the fastest way that the model takes, others whole; yields members and their last states."""
     shared = [group for group in groups if len(group.members) > 1]
     covered = {member for group in shared for member in group.members}
     alone = [index for index in range(len(encoded)) if index not in covered]
     for batch in length_sorted_batches([len(encoded[index]) for index in alone], batch_tokens):
         members = [alone[index] for index in batch]
         chosen = [encoded[index] for index in members]
-        keep(members, _last_of(hidden_of_whole(backbone, chosen), [len(one) for one in chosen]))
+        yield members, read(whole_inputs(backbone, chosen), [len(one) for one in chosen], use_cache=False)
     if shared and prefix_attention.is_available(backbone):
         try:
             for group in shared:
-                for members, states in _attend_group(backbone, encoded, group, batch_tokens):
-                    keep(members, states)
+                yield from _attend_group(backbone, encoded, group, batch_tokens, read)
                 covered -= set(group.members)
         except prefix_attention.PrefixNotReached:
             logger.debug("%s does not take a shared prefix; its cache is expanded instead", backbone)
     rest = [group for group in shared if covered.issuperset(group.members)]
     for batch in length_sorted_batches([group.prefix for group in rest], batch_tokens):
-        for members, states in _expand_groups(
-            backbone, encoded, [rest[index] for index in batch], batch_tokens
-        ):
-            keep(members, states)
-    return results
-
-
-def _last_of(hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-    rows = torch.arange(len(lengths), device=hidden.device)
-    return hidden[rows, torch.tensor(lengths, device=hidden.device) - 1]  # (B, hidden)
+        yield from _expand_groups(backbone, encoded, [rest[index] for index in batch], batch_tokens, read)
 
 
 def _run_prefixes(
@@ -224,12 +234,14 @@ def _run_prefixes(
     mask : torch.Tensor
         Which positions are real, shape (groups, longest prefix).
     layers : list of tuple
-        Keys and values of each layer, shape (groups, key heads, longest prefix, d).
+        Keys and values of each layer that is run, shape (groups, key heads, longest prefix, d).
     """
     inputs = pieces_inputs(backbone, [Piece(encoded[group.members[0]], 0, group.prefix) for group in groups])
     cache = DynamicCache(config=backbone.hf.config)
     backbone.inner(**inputs, past_key_values=cache, use_cache=True)
-    return inputs["attention_mask"], [(layer.keys, layer.values) for layer in cache.layers]
+    # Above the highest layer that is read nothing was run.
+    run = [layer for layer in cache.layers if layer.is_initialized]
+    return inputs["attention_mask"], [(layer.keys, layer.values) for layer in run]
 
 
 def _branches(encoded: Sequence[Encoded], group: PrefixGroup) -> list[Piece]:
@@ -237,7 +249,7 @@ def _branches(encoded: Sequence[Encoded], group: PrefixGroup) -> list[Piece]:
 
 
 def _attend_group(
-    backbone: Backbone, encoded: Sequence[Encoded], group: PrefixGroup, batch_tokens: int
+    backbone: Backbone, encoded: Sequence[Encoded], group: PrefixGroup, batch_tokens: int, read: Read
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Run one group, its branches reading one copy of the prefix; yields members and their last states."""
     _, layers = _run_prefixes(backbone, encoded, [group])
@@ -245,12 +257,16 @@ def _attend_group(
     for batch in length_sorted_batches([len(branch) for branch in branches], batch_tokens):
         chosen = [branches[index] for index in batch]
         with prefix_attention.attending_to(backbone, layers) as attention:
-            hidden = backbone.inner(**pieces_inputs(backbone, chosen), **attention).last_hidden_state
-        yield [group.members[index] for index in batch], _last_of(hidden, [len(branch) for branch in chosen])
+            states = read(pieces_inputs(backbone, chosen), [len(one) for one in chosen], **attention)
+        yield [group.members[index] for index in batch], states
 
 
 def _expand_groups(
-    backbone: Backbone, encoded: Sequence[Encoded], groups: Sequence[PrefixGroup], batch_tokens: int
+    backbone: Backbone,
+    encoded: Sequence[Encoded],
+    groups: Sequence[PrefixGroup],
+    batch_tokens: int,
+    read: Read,
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Run several groups, the cache of a prefix repeated for its branches; yields members and their last states."""
     mask, layers = _run_prefixes(backbone, encoded, groups)
@@ -268,5 +284,5 @@ def _expand_groups(
         cache = DynamicCache(config=backbone.hf.config)
         for number, (keys, values) in enumerate(layers):
             cache.update(keys[rows], values[rows], number)
-        hidden = backbone.inner(**inputs, past_key_values=cache, use_cache=True).last_hidden_state
-        yield [members[index] for index in batch], _last_of(hidden, [len(branch) for branch in chosen])
+        states = read(inputs, [len(one) for one in chosen], past_key_values=cache, use_cache=True)
+        yield [members[index] for index in batch], states

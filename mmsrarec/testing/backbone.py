@@ -132,6 +132,25 @@ class BackboneTests:
                 np.testing.assert_allclose(together, alone, rtol=0, atol=self.tolerance)
         assert ((alone > 0) & (alone < 1)).all()
 
+    def test_states_of_any_layer_are_the_models_own(self, backbone: Backbone) -> None:
+        """States are transformers' ``hidden_states`` of the same number, read together or one alone."""
+        prompts = [backbone.without_pictures(prompt) for prompt in self.prompts()]
+        layers = [max(1, backbone.depth * 3 // 5), backbone.depth]
+        own = []
+        for prompt in prompts:
+            batch = backbone.collate(backbone.encode([prompt]))
+            batch = {name: value.to(backbone.device) for name, value in batch.items()}
+            with torch.no_grad():
+                states = backbone.hf(**batch, output_hidden_states=True).hidden_states
+            own.append([states[layer][0, -1].float().cpu().numpy() for layer in layers])
+        expected = np.array(own)  # (prompts, layers, hidden)
+        assert np.abs(expected[:, 0] - expected[:, 1]).max() > 0.01
+        allowed = self.tolerance * max(1.0, float(np.abs(expected).max()))
+        for share_prefix in (True, False):
+            for chosen in (layers, layers[:1]):
+                made = backbone.hidden_states(prompts, layers=chosen, share_prefix=share_prefix)
+                np.testing.assert_allclose(made, expected[:, : len(chosen)], rtol=0, atol=allowed)
+
     def test_batched_answers_are_those_of_one_by_one(self, backbone: Backbone) -> None:
         """Greedy answers do not depend on the batch."""
         prompts = self.prompts()
