@@ -103,6 +103,7 @@ def scoring_memory(
     candidates: int = 21,
     branch_tokens: int,
     batch_tokens: int = 32768,
+    layers: int | None = None,
 ) -> MemoryNeed:
     """Compute what scoring candidates over shared prefixes takes, with the cache expanded as on a GPU.
 
@@ -120,6 +121,8 @@ def scoring_memory(
         Of each user.
     batch_tokens
         As :attr:`mmsrarec.backbone.Backbone.batch_tokens`: the budget of one forward pass.
+    layers
+        Layers that are run, fewer where a readout reads below the top; all by default. The others' weights stay.
 
     Returns
     -------
@@ -138,7 +141,7 @@ def scoring_memory(
     rows = min(users * candidates, max(1, batch_tokens // (prefix_tokens + branch_tokens)))
     expanded = rows * (prefix_tokens + branch_tokens)
     position_bytes = 2 * widths.keys * size  # keys and values of one layer
-    cache = widths.layers * position_bytes * (users * prefix_tokens + expanded)
+    cache = (layers or widths.layers) * position_bytes * (users * prefix_tokens + expanded)
     # A layer's longer keys and values are put together before the shorter ones go, and repeated for grouped heads.
     joining = expanded * (position_bytes + 2 * widths.queries * size)
     return MemoryNeed(

@@ -84,10 +84,16 @@ def test_weights_and_adapter_are_exact(family: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "shape", "dtype"),
-    [(family, SHAPES[0], "bfloat16") for family in FAMILIES] + [("tiny_qwen", SHAPES[1], "float32")],
+    ("family", "shape", "dtype", "layers"),
+    [
+        *((family, SHAPES[0], "bfloat16", 3) for family in FAMILIES),
+        ("tiny_qwen", SHAPES[1], "float32", 6),
+        ("tiny_qwen", SHAPES[1], "float32", 2),
+    ],
 )
-def test_scoring_takes_what_was_computed(family: str, shape: dict, dtype: str, monkeypatch) -> None:
+def test_scoring_takes_what_was_computed(
+    family: str, shape: dict, dtype: str, layers: int, monkeypatch
+) -> None:
     monkeypatch.setattr(prefix_attention, "is_available", lambda backbone: False)
     backbone = made(family, shape, dtype)
     prompts = [Prompt((f"{name} {HISTORY}", f"candidate {place:02}")) for name in "ab" for place in range(8)]
@@ -96,7 +102,7 @@ def test_scoring_takes_what_was_computed(family: str, shape: dict, dtype: str, m
     prefix, branch = groups[0].prefix, len(encoded[0]) - groups[0].prefix
     backbone.first_token_probability(prompts)
     with Peak() as peak:
-        backbone.first_token_probability(prompts)
+        backbone.hidden_states(prompts, layers=[layers])
     need = scoring_memory(
         backbone.hf.config,
         dtype=backbone.dtype,
@@ -105,6 +111,7 @@ def test_scoring_takes_what_was_computed(family: str, shape: dict, dtype: str, m
         candidates=8,
         branch_tokens=branch,
         batch_tokens=backbone.batch_tokens,
+        layers=layers,
     )
     assert 0.95 * peak.most <= need.cache + need.activations <= 1.5 * peak.most
 
