@@ -28,7 +28,7 @@ from mmsrarec.recommender.tuning import make_readout, tune_adapter
 from mmsrarec.retrieve import SequenceModel, SimilarUsers
 from mmsrarec.storage import atomic_path, fingerprint
 from mmsrarec.summarize import KeywordTable, Summarizer
-from mmsrarec.tune import ranking_validation, template_fingerprint
+from mmsrarec.tune import READ_BELOW, ranking_validation, template_fingerprint
 from mmsrarec.workspace import CHECKPOINT, KEYWORDS, Workspace
 
 __all__ = ["Fit"]
@@ -261,6 +261,7 @@ class Fit:
             settings.preset.tune_examples,
             settings.preset.tune_validation_users,
             settings.preset.readout_users,
+            READ_BELOW,
             settings.preset.blend_users,
             # What does not change the ranker's prompts and examples has its own place in what these come from.
             sorted(settings.without - {"grpo", "sft"}),

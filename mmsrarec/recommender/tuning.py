@@ -88,8 +88,11 @@ def make_readout(
     )
     with parts.backbone.adapter(RANK_ADAPTER if parts.tuned else None):
         fitted = fit_readout(*compared_states(parts.backbone, examples, workdir=checkpoint))
+    readout = fitted.readout
+    where = None if readout is None else readout.layer or parts.backbone.depth
     logger.info(
         "readout of %d training users: AUC of p %.3f without, %.3f with it for those left out, %s",
-        len(examples), fitted.auc_without, fitted.auc_with, "kept" if fitted.readout else "not kept",
+        len(examples), fitted.auc_without, fitted.auc_with,
+        "not kept" if readout is None else f"read after layer {where} of {parts.backbone.depth}",
     )  # fmt: skip
-    return fitted.readout
+    return readout

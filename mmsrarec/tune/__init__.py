@@ -5,7 +5,7 @@ The fine-tuning itself is :func:`mmsrarec.backbone.supervised_tune`, which the s
 
 from mmsrarec.tune.negatives import DEFAULT_NEGATIVES, draw_negatives
 from mmsrarec.tune.prompts import TEMPLATES, WORDINGS, fill, template_fingerprint, template_text
-from mmsrarec.tune.readout import FittedReadout, compared_states, fit_readout
+from mmsrarec.tune.readout import READ_BELOW, FittedReadout, compared_states, fit_readout
 from mmsrarec.tune.sampling import DEFAULT_MIXTURE, PAPER_MIXTURE, last_choices, sample_examples
 from mmsrarec.tune.tasks import (
     Example,
@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_MIXTURE",
     "DEFAULT_NEGATIVES",
     "PAPER_MIXTURE",
+    "READ_BELOW",
     "TEMPLATES",
     "WORDINGS",
     "Example",

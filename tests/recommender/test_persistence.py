@@ -27,15 +27,28 @@ recommender.recommend(users[:2], k=4).write_parquet(sys.argv[3])
 """
 
 
-def test_fresh_process_predicts_the_same_to_the_bit(fitted: Recommender, saved: Path, tmp_path: Path) -> None:
+def with_readout(fitted: Recommender, layer: int | None) -> Recommender:
+    """The same recommender, whose p is read differently."""
+    width = fitted.parts_.backbone.hf.config.get_text_config().hidden_size
+    direction = np.random.default_rng(0).normal(size=width).astype(np.float32)
+    other = Recommender(**fitted.get_params())
+    other._take(replace(fitted.parts_, readout=Readout(direction, 1.0, layer)))
+    return other
+
+
+def test_fresh_process_predicts_the_same_to_the_bit(fitted: Recommender, tmp_path: Path) -> None:
     import polars as pl
 
     numbers, frame = tmp_path / "p.npy", tmp_path / "r.parquet"
-    subprocess.run([sys.executable, "-c", _PREDICT, str(saved), str(numbers), str(frame)], check=True)
+    below = with_readout(fitted, 1)
+    below.save(tmp_path / "model")
+    subprocess.run(
+        [sys.executable, "-c", _PREDICT, str(tmp_path / "model"), str(numbers), str(frame)], check=True
+    )
     users = fitted.parts_.users.ids[:4].to_list()
     items = fitted.parts_.catalogue.item_ids[:4].to_list()
-    assert np.array_equal(np.load(numbers), fitted.predict(users=users, items=items))
-    assert pl.read_parquet(frame).equals(fitted.recommend(users[:2], k=4))
+    assert np.array_equal(np.load(numbers), below.predict(users=users, items=items))
+    assert pl.read_parquet(frame).equals(below.recommend(users[:2], k=4))
 
 
 def test_no_pickle_is_written(saved: Path) -> None:
@@ -52,18 +65,19 @@ def test_loaded_pair_is_saved_with_its_weights(fitted: Recommender, tmp_path: Pa
     assert again.predict(users=[user], items=[item]) == fitted.predict(users=[user], items=[item])
 
 
-def test_a_readout_is_asked_and_saved(fitted: Recommender, tmp_path: Path) -> None:
-    width = fitted.parts_.backbone.hf.config.get_text_config().hidden_size
-    surer = Recommender(**fitted.get_params())
-    surer._take(replace(fitted.parts_, readout=Readout(np.full(width, 0.01, np.float32), 1.0)))
-    surer.save(tmp_path / "model")
+@pytest.mark.parametrize("layer", [None, 1])
+def test_a_readout_is_asked_and_saved(fitted: Recommender, tmp_path: Path, layer: int | None) -> None:
+    read = with_readout(fitted, layer)
+    read.save(tmp_path / "model")
     again = Recommender.load(tmp_path / "model", device="cpu")
     asked = {
         "users": fitted.parts_.users.ids[:3].to_list(),
         "items": fitted.parts_.catalogue.item_ids[:3].to_list(),
     }
-    assert np.array_equal(again.predict(**asked), surer.predict(**asked))
-    assert (again.predict(**asked) > fitted.predict(**asked)).all()
+    found = again.predict(**asked)
+    assert np.array_equal(found, read.predict(**asked))
+    others = [fitted, with_readout(fitted, 1 if layer is None else None)]
+    assert all(np.abs(found - other.predict(**asked)).min() > 1e-4 for other in others)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -25,7 +25,8 @@ def auc(scores: np.ndarray) -> float:
 
 def test_what_states_tell_is_found_and_holds_for_others() -> None:
     rng = np.random.default_rng(0)
-    fitted = fit_readout(*made(rng, 120, 2.0))
+    states, log_odds = made(rng, 120, 2.0)
+    fitted = fit_readout({None: states}, log_odds)
     states, log_odds = made(rng, 400, 2.0)
     scores = log_odds + fitted.readout(torch.tensor(states)).numpy()
     assert abs(fitted.auc_without - 0.5) < 0.05
@@ -37,11 +38,27 @@ def test_what_states_tell_is_found_and_holds_for_others() -> None:
 
 
 def test_nothing_is_kept_where_states_tell_nothing() -> None:
-    kept = [
-        fit_readout(*made(np.random.default_rng(seed), 40, 0.0)).readout is not None for seed in range(20)
-    ]
-    assert sum(kept) <= 6  # one standard error: one in six by chance
-    assert fit_readout(*made(np.random.default_rng(0), 9, 3.0)).readout is None
+    def kept(seed: int, users: int, told: float) -> bool:
+        states, log_odds = made(np.random.default_rng(seed), users, told)
+        return fit_readout({None: states}, log_odds).readout is not None
+
+    assert sum(kept(seed, 40, 0.0) for seed in range(20)) <= 6  # one standard error: one in six by chance
+    assert not kept(0, 9, 3.0)
+
+
+@pytest.mark.parametrize(("top", "below", "chosen"), [(2.0, 0.5, None), (0.5, 2.0, 18)])
+def test_the_layer_that_tells_more_of_others_is_read(top: float, below: float, chosen: int | None) -> None:
+    def both(users: int) -> tuple[dict[int | None, np.ndarray], np.ndarray]:
+        states, log_odds = made(rng, users, top)
+        return {None: states, 18: made(rng, users, below)[0]}, log_odds
+
+    rng = np.random.default_rng(1)
+    fitted = fit_readout(*both(120))
+    assert fitted.readout.layer == chosen
+    states, log_odds = both(400)
+    scores = fitted.readout(torch.tensor(states[chosen])).numpy() + (log_odds if chosen is None else 0.0)
+    assert auc(scores) > 0.85
+    assert abs(auc(scores) - fitted.auc_with) < 0.05
 
 
 def test_its_loss_is_that_of_tuning() -> None:
@@ -58,12 +75,15 @@ def test_states_are_those_that_ranking_reads_and_an_interrupted_run_goes_on(
     catalogue, builder: ContextBuilder, tiny_llava: Backbone, tmp_path, monkeypatch
 ) -> None:
     examples = last_choices(catalogue.histories(), builder, count=20)
-    whole = compared_states(tiny_llava, examples, workdir=tmp_path / "whole")
+    states, log_odds = compared_states(tiny_llava, examples, workdir=tmp_path / "whole")
+    assert list(states) == [None, 1]  # of two layers
     prompts = [prompt for example in examples for prompt in example.prompt]
-    readout = Readout(np.random.default_rng(0).normal(size=whole[0].shape[-1]).astype(np.float32), 0.3)
-    scores = whole[1].ravel() + readout(torch.tensor(whole[0])).numpy().ravel()
-    found = tiny_llava.first_token_probability(prompts, readout=readout)
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(-scores)), atol=1e-5)
+    direction = np.random.default_rng(0).normal(size=states[None].shape[-1]).astype(np.float32)
+    for layer, read in states.items():
+        readout = Readout(direction, 0.3, layer)
+        scores = readout(torch.tensor(read)).numpy() + (log_odds if layer is None else 0.0)
+        found = tiny_llava.first_token_probability(prompts, readout=readout)
+        np.testing.assert_allclose(found, 1 / (1 + np.exp(-scores.ravel())), atol=1e-5)
 
     calls, run = [], Backbone.hidden_states
 
@@ -78,15 +98,17 @@ def test_states_are_those_that_ranking_reads_and_an_interrupted_run_goes_on(
         compared_states(tiny_llava, examples, workdir=tmp_path / "cut")
     resumed = compared_states(tiny_llava, examples, workdir=tmp_path / "cut")
     assert calls == [48, 48, 48, 24]
-    assert all(np.array_equal(one, other) for one, other in zip(whole, resumed, strict=True))
+    assert all(np.array_equal(resumed[0][layer], read) for layer, read in states.items())
+    assert np.array_equal(resumed[1], log_odds)
 
 
-def test_saved_is_loaded(tmp_path) -> None:
-    readout = Readout(np.arange(4, dtype=np.float32), -0.5)
+@pytest.mark.parametrize("layer", [None, 18])
+def test_saved_is_loaded(tmp_path, layer: int | None) -> None:
+    readout = Readout(np.arange(4, dtype=np.float32), -0.5, layer)
     readout.save(tmp_path / "readout.safetensors")
     again = Readout.load(tmp_path / "readout.safetensors")
     assert np.array_equal(again.direction, readout.direction)
-    assert again.shift == readout.shift
+    assert (again.shift, again.layer) == (readout.shift, readout.layer)
     (tmp_path / "readout.safetensors").write_bytes(b"no tensors")
     with pytest.raises(StoredFileError, match="no saved readout"):
         Readout.load(tmp_path / "readout.safetensors")
