@@ -49,7 +49,7 @@ MIXTURES = {"compare": {"compare": 1.0}, "default": DEFAULT_MIXTURE, "paper": PA
 
 def prepared(
     split: Split, backbone: Backbone, workdir: Path, *, pictures: bool
-) -> tuple[ContextBuilder, SequenceModel, Histories, list[np.ndarray]]:
+) -> tuple[ContextBuilder, SequenceModel, Histories, Histories]:
     """Return what prompts are written from, training users, and whole histories of the people asked."""
     train, people, _ = (
         part.histories() for part in split.dataset.split(by="user", ratios=(6, 3, 1), seed=SPLIT_SEED)
@@ -74,11 +74,11 @@ def prepared(
         count_tokens=lambda text: count_tokens(text, backbone.tokenizer),
         paths=PathFinder(CoInteraction.from_arrays(train.indptr, train.items, split.n_items)),
     )
-    return builder, sequence_model, train, [history for history in people if len(history) >= 2]
+    return builder, sequence_model, train, people.select(np.flatnonzero(people.lengths >= 2))
 
 
 def question(
-    builder: ContextBuilder, split: Split, train: Histories, whole: list[np.ndarray]
+    builder: ContextBuilder, split: Split, train: Histories, whole: Histories
 ) -> tuple[np.ndarray, list[Example]]:
     """Return each person's candidates, the right one first, and the prompts that ask for them."""
     popularity = np.bincount(train.items, minlength=split.n_items)
@@ -87,7 +87,7 @@ def question(
         for kind in KINDS
     ]
     candidates = np.column_stack([[history[-1] for history in whole], *drawn])
-    known = [history[:-1] for history in whole]
+    known = whole.without_last()
     evidence = builder.evidence(known, list(candidates))
     asked = [
         compare(context, builder.view, items.tolist(), paths)
@@ -118,7 +118,7 @@ def table(
         builder, sequence_model, train, whole = prepared(split, model, workdir, pictures=pictures)
         whole = whole[:people]
         candidates, asked = question(builder, split, train, whole)
-        known = [history[:-1] for history in whole]
+        known = whole.without_last()
         popularity = np.bincount(train.items, minlength=split.n_items)[candidates]
         scores = {
             "popularity": popularity,

@@ -49,7 +49,7 @@ def asked(
         )
         for kind in KINDS
     ]
-    known = [train[int(user)][:-1] for user in users]
+    known = train.select(users).without_last()
     candidates = np.column_stack([[train[int(user)][-1] for user in users], *drawn])
     excluded = users.astype(np.int32)
     evidence = builder.evidence(known, list(candidates), exclude_users=excluded)
