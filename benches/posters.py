@@ -36,6 +36,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument(
         "--held-out", type=int, default=32, help="films that are measured on and not learned from"
     )
+    made.add_argument("--measured", type=int, help="how many of them are measured on; all if not given")
     made.add_argument("--warm-start-items", type=int, default=160)
     made.add_argument("--seed", type=int, default=0)
     return made
@@ -47,6 +48,7 @@ def read_films(arguments: argparse.Namespace) -> tuple[list[ItemContent], list[I
     films = Dataset.from_csv(folder / "interactions.csv", folder / "items.csv", images=folder / "images")
     order = np.random.default_rng(arguments.seed).permutation(films.n_items)
     held_out, training = order[: arguments.held_out], order[arguments.held_out :]
+    held_out = held_out[: arguments.measured]
     contents = [films.item_content(int(item)) for item in held_out]
     names = [content.picture.name if content.picture is not None else "-" for content in contents]
     return [films.item_content(int(item)) for item in training], contents, names

@@ -59,6 +59,7 @@ def main(words: Sequence[str]) -> int:
     arguments.add_argument(
         "--answers", type=int, default=4, help="of each prompt in a step of GRPO: 2, 4 or 8"
     )
+    arguments.add_argument("--temperature", type=float, default=1.0, help="at which answers are drawn")
     arguments.add_argument("--show", type=int, default=30, help="films to print")
     given = arguments.parse_args(words)
     training, held_out, posters = read_films(given)
@@ -81,13 +82,15 @@ def main(words: Sequence[str]) -> int:
     )
     reinforced = warm
     if given.steps:
-        name = f"grpo-{given.steps}-{given.learning_rate:g}-{given.answers}"
+        name = f"grpo-{given.steps}-{given.learning_rate:g}-{given.answers}-{given.temperature:g}"
         run = given.workdir / f"{name}-{given.commonness:g}-{given.early_stop_items}"
         usual = grpo_config(run, steps=given.steps, answer_tokens=24, seed=given.seed, cpu=True)
         config = replace(
             usual,
             learning_rate=given.learning_rate,
             num_generations=given.answers,
+            temperature=given.temperature,
+            warmup_steps=0,
             generation_batch_size=None,
         )
         reinforced = learner(0, config).fit(training, workdir=run, seed=given.seed, start=warm)

@@ -33,11 +33,8 @@ def merged(
 def main(words: Sequence[str]) -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--steps", type=int, default=0, help="of GRPO")
-    arguments.add_argument(
-        "--measured", type=int, help="of the films held out those measured on; default all"
-    )
     given = arguments.parse_args(words)
-    training, held_out, _ = read_films(given)
+    training, films, _ = read_films(given)
     backbone, encoder = load_models(given)
     summarizer = Summarizer(
         backbone=backbone,
@@ -45,7 +42,6 @@ def main(words: Sequence[str]) -> int:
         warm_start_items=given.warm_start_items,
         grpo_steps=given.steps,
     ).fit(training, workdir=given.workdir / f"steps-{given.steps}", seed=given.seed)
-    films = held_out[: given.measured]
 
     def answers(contents: Sequence[ItemContent]) -> list[tuple[str, ...]]:
         return summarizer.summarize(contents, KeywordTable(None))
