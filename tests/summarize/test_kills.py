@@ -63,7 +63,7 @@ LEARN = _COMMON + textwrap.dedent(
     encoder = SentenceEncoder(SentenceTransformer(modules=[embedding], device="cpu"), "tiny")
     config = GRPOConfig(
         output_dir=str(work), per_device_train_batch_size=4, gradient_accumulation_steps=2, steps_per_generation=1,
-        num_generations=2, max_completion_length=6, max_steps=60, save_steps=1, learning_rate=1e-2, use_cpu=True,
+        num_generations=2, max_completion_length=6, max_steps=80, save_steps=1, learning_rate=1e-2, use_cpu=True,
         bf16=False, gradient_checkpointing=False,
     )
     summarizer = Summarizer(
@@ -147,7 +147,7 @@ def kill_while_learning(work: Path) -> list[int]:
     generator = np.random.default_rng(7)
     killed = []
     for further, seconds in zip(
-        generator.integers(0, 6, KILLS), generator.uniform(0.0, 1.5, KILLS), strict=True
+        generator.integers(0, 5, KILLS), generator.uniform(0.0, 0.3, KILLS), strict=True
     ):
         process = start(LEARN, str(work))
         goal = len(read_log(log)) + further
@@ -171,7 +171,7 @@ def test_killed_learning_ends_as_undisturbed_learning(tmp_path: Path) -> None:
     finish(LEARN, str(whole))
     killed = kill_while_learning(cut)
     print("steps of GRPO done when it was killed:", killed)
-    assert len(killed) >= KILLS // 2
+    assert len({steps for steps in killed if 0 < steps < 80}) >= KILLS // 4
     if not (cut / "fingerprint").exists():
         finish(LEARN, str(cut))
     adapters = [Path("run") / step / "adapter_model.safetensors" for step in ("warm_start", "grpo")]
