@@ -55,11 +55,11 @@ def main(words: Sequence[str]) -> int:
         "--commonness", type=float, default=0.0, help="price of keywords that all answers hold"
     )
     arguments.add_argument("--early-stop-items", type=int, default=0)
-    arguments.add_argument("--learning-rate", type=float, default=2e-4, help="of GRPO")
+    arguments.add_argument("--learning-rate", type=float, default=1e-3, help="of GRPO")
     arguments.add_argument(
-        "--answers", type=int, default=4, help="of each prompt in a step of GRPO: 2, 4 or 8"
+        "--answers", type=int, default=8, help="of each prompt in a step of GRPO: 2, 4 or 8"
     )
-    arguments.add_argument("--temperature", type=float, default=1.0, help="at which answers are drawn")
+    arguments.add_argument("--temperature", type=float, default=0.6, help="at which answers are drawn")
     arguments.add_argument("--show", type=int, default=30, help="films to print")
     given = arguments.parse_args(words)
     training, held_out, posters = read_films(given)
@@ -90,7 +90,6 @@ def main(words: Sequence[str]) -> int:
             learning_rate=given.learning_rate,
             num_generations=given.answers,
             temperature=given.temperature,
-            warmup_steps=0,
             generation_batch_size=None,
         )
         reinforced = learner(0, config).fit(training, workdir=run, seed=given.seed, start=warm)
