@@ -65,8 +65,8 @@ def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: in
 
     Every optimizer step takes four prompts with eight answers each, one after the other, two of the text and two of the
     image: both modalities have a say in every update, and no part of a step is long without a sign of life. Answers
-    are drawn at a temperature below 1, so that they are told apart near the answer that the model will give, and not
-    by how unlikely their words are (docs/decisions/0004-summarizer.md has the figures, of 12 steps).
+    are drawn at a temperature below 1, near those that the model will give (docs/decisions/0004-summarizer.md has the
+    figures, of 12 steps).
 
     Parameters
     ----------
