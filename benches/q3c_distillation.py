@@ -120,7 +120,9 @@ def teachers(
     readout = fit_readout(*compared_states(model, examples, workdir=workdir / f"users-{users}")).readout
     found = {"untuned": untuned.astype(float)}
     if readout:
-        found[f"readout of {users} users"] = untuned + readout(torch.from_numpy(states)).numpy()
+        beside = untuned if readout.layer is None else 0.0
+        read = readout(torch.from_numpy(states[readout.layer])).numpy()
+        found[f"readout of {users} users, read after {readout.layer or model.depth}"] = beside + read
     return found, readout
 
 
@@ -293,7 +295,7 @@ def language_model_part(options: argparse.Namespace, console: Console) -> None:
     engine = Engine(
         builder, signals, None, BlendRanker(), BUDGET, vectors=item_vectors(split).astype(np.float16)
     )
-    asked = ask_engine(engine, Histories.of(whole))
+    asked = ask_engine(engine, whole)
     folder = options.workdir / split.name
     said, readout = teachers(model, builder, train, asked, options.users, folder)
     for table in quality_tables(asked, said):
