@@ -128,10 +128,9 @@ def measure(benchmark, family: str, history: int, score: Callable[[], np.ndarray
         file.write("5")
     before = _high_water()
     with counting(backbone_of(family)) as cost:
-        result = score()
+        result = benchmark.pedantic(score, rounds=rounds)
     benchmark.extra_info["peak MiB"] = (_high_water() - before) // 1024
-    benchmark.extra_info["tokens"] = cost.tokens
-    benchmark.pedantic(score, rounds=rounds)
+    benchmark.extra_info["tokens"] = cost.tokens // rounds
     return result
 
 
