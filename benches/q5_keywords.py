@@ -90,6 +90,7 @@ def main(words: Sequence[str]) -> int:
             learning_rate=given.learning_rate,
             num_generations=given.answers,
             temperature=given.temperature,
+            warmup_steps=0,
             generation_batch_size=None,
         )
         reinforced = learner(0, config).fit(training, workdir=run, seed=given.seed, start=warm)

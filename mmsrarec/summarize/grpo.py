@@ -63,10 +63,8 @@ class PolicyPrompt:
 def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: int, cpu: bool) -> GRPOConfig:
     """Return the configuration for a quick run, used where the user gives none.
 
-    Every optimizer step takes four prompts with eight answers each, one after the other, two of the text and two of the
-    image: both modalities have a say in every update, and no part of a step is long without a sign of life. Answers
-    are drawn at a temperature below 1, near those that the model will give (docs/decisions/0004-summarizer.md has the
-    figures, of 12 steps).
+    Every optimizer step takes two micro-batches of text prompts and two of image prompts, each of two prompts with
+    four answers: both modalities have a say in every update, and no part of a step is long without a sign of life.
 
     Parameters
     ----------
@@ -90,11 +88,12 @@ def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: in
             per_device_train_batch_size=8,
             gradient_accumulation_steps=4,
             steps_per_generation=1,
-            num_generations=8,
+            num_generations=4,
             max_completion_length=answer_tokens,
-            temperature=0.6,
-            learning_rate=1e-3,
-            lr_scheduler_type="constant",
+            temperature=1.0,
+            learning_rate=2e-4,
+            lr_scheduler_type="constant_with_warmup",
+            warmup_steps=2,
             max_grad_norm=1.0,
             beta=0.04,
             gradient_checkpointing=not cpu,

@@ -314,5 +314,6 @@ def test_prompts_come_in_blocks_of_one_modality() -> None:
 def test_the_quick_configuration_is_valid_and_rewards_both_modalities_in_each_step(tmp_path: Path) -> None:
     config = grpo_config(tmp_path, steps=3, answer_tokens=24, seed=0, cpu=True)
     assert config.max_steps == 3
+    assert config.generation_batch_size // config.num_generations >= 2
     blocks_of_a_step = config.gradient_accumulation_steps // config.steps_per_generation
     assert blocks_of_a_step % 2 == 0
