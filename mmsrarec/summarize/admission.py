@@ -1,6 +1,6 @@
-"""Whether answers are about their own item: what decides if a prompt has a say in reinforcement learning.
+"""Whether answers are about their own item: what decides if a prompt has a say in keywords and in learning.
 
-Stands before ``grpo``. Where a picture tells the model nothing, its answers to the image prompt are as near to any
+Stands before ``training``. Where a picture tells the model nothing, its answers to the image prompt are as near to any
 other item's text as to its own. What is left to learn from their rewards is which list is near to all texts, and the
 policy ends with that one list for every item (docs/decisions/0004-summarizer.md has the figures).
 """
@@ -62,7 +62,7 @@ def own_less_others(
 
 def are_about_their_items(
     backbone: Backbone,
-    adapter: str,
+    adapter: str | None,
     prompts: Sequence[PolicyPrompt],
     encoder: SentenceEncoder,
     *,
@@ -75,7 +75,7 @@ def are_about_their_items(
     Parameters
     ----------
     backbone, adapter
-        The policy before it is reinforced.
+        The model and the adapter it is asked with; ``None`` asks it as it is.
     prompts
         Prompts of one kind; :data:`ASKED` of them are asked.
     encoder
@@ -101,7 +101,7 @@ def are_about_their_items(
             [entry.prompt for entry in chosen],
             max_new_tokens=answer_tokens,
             rule=rule,
-            progress="looking at answers before rewards",
+            progress="looking at answers about pictures",
         )
     keywords = [parse_answer(answer, limit=limit, cut_short=False).keywords for answer in answers]
     nearer = own_less_others(keywords, [entry.text for entry in chosen], encoder)

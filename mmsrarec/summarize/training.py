@@ -1,6 +1,8 @@
 """The two training steps of a summarizer in one folder: warm start, then GRPO, each done once.
 
-Between them it is decided whether answers about pictures are about their items (``admission``).
+Before them it is asked whether answers about pictures are about their items as they are (``admission``). Pictures that
+are heard already are left alone: targets and rewards come from texts, and would teach away what only a picture shows.
+Otherwise the warm start teaches image prompts too, and it is asked again behind it.
 
 Stands between :class:`~mmsrarec.summarize.Summarizer` and the modules that train. A finished step is an adapter
 folder that is whole or absent; an unfinished one has checkpoints; so a fit killed anywhere goes on from there.
@@ -34,7 +36,9 @@ from mmsrarec.summarize.warm_start import add_fresh_adapter, language_lora, warm
 __all__ = ["GRPO", "WARM_START", "TrainedAdapters", "TrainingPlan", "policy_prompts", "train_adapters"]
 
 WARM_START, GRPO = "warm_start", "grpo"
-_MADE_FROM, _ADMISSION = "made_from.json", "image_prompts_admitted.json"
+_MADE_FROM = "made_from.json"
+# Whether answers about pictures are about their items: before anything was learned, and behind the warm start.
+_AT_FIRST, _TAUGHT = "pictures_heard_at_first.json", "pictures_heard_behind_warm_start.json"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class TrainedAdapters:
     warm_start_log, reward_log
         One entry a step.
     images_admitted
-        Whether answers about pictures have a say: in GRPO, and in the keywords of items that have a text.
+        Whether answers about pictures have a say in the keywords of items that have a text.
     """
 
     folders: dict[str, Path] = field(default_factory=dict)
@@ -140,14 +144,31 @@ def train_adapters(
     trained = TrainedAdapters()
     if not plan.learns:
         return trained
-    trained.warm_start_log = _warm_start(backbone, contents, plan, workdir, seed, start)
+
+    def heard(decision: str, adapter: Path | None) -> bool:
+        """Decide once, so that a resumed fit agrees."""
+        path = workdir / decision
+        if not path.exists():
+            write_json(path, _are_images_about_items(backbone, scorer, contents, plan, adapter, seed))
+        return bool(read_json(path))
+
+    at_first = heard(_AT_FIRST, start)
+    trained.warm_start_log = _warm_start(
+        backbone, contents, plan, workdir, seed, start, with_images=not at_first
+    )
+    taught = False
     if plan.warm_start_items:
         trained.folders[WARM_START] = workdir / WARM_START
-    trained.images_admitted = _images_admitted(backbone, scorer, contents, plan, workdir, seed)
-    if plan.reinforces:
-        trained.reward_log = _reinforce(
-            backbone, scorer, contents, plan, workdir, seed, with_images=trained.images_admitted
+        taught = not at_first and heard(_TAUGHT, workdir / WARM_START)
+    trained.images_admitted = at_first or taught
+    if not trained.images_admitted:
+        logger.warning(
+            "answers about pictures are no nearer to their own items' texts than to others'; GRPO learns from text "
+            "prompts alone, and keywords of items with a text are the text's. Align the backbone on more pictures, or "
+            "use a larger one."
         )
+    if plan.reinforces:
+        trained.reward_log = _reinforce(backbone, scorer, contents, plan, workdir, seed, with_images=taught)
         trained.folders[GRPO] = workdir / GRPO
     return trained
 
@@ -162,7 +183,8 @@ def _open_workdir(workdir: Path, made_from: str) -> Path:
         for name in (WARM_START, GRPO):
             for folder in (workdir / name, _run_folder(workdir, name)):
                 shutil.rmtree(folder, ignore_errors=True)
-        (workdir / _ADMISSION).unlink(missing_ok=True)
+        for name in (_AT_FIRST, _TAUGHT):
+            (workdir / name).unlink(missing_ok=True)
         write_json(marker, made_from)
     return workdir
 
@@ -190,6 +212,8 @@ def _warm_start(
     workdir: Path,
     seed: int,
     start: Path | None,
+    *,
+    with_images: bool,
 ) -> list[dict[str, float]]:
     folder, run = workdir / WARM_START, _run_folder(workdir, WARM_START)
     if not _is_done(folder):
@@ -208,6 +232,7 @@ def _warm_start(
                     text_tokens=plan.text_tokens,
                     seed=seed,
                     views=plan.warm_start_views,
+                    with_images=with_images,
                 )
                 logger.info("warm start on %d examples of %d items", len(prompts), plan.warm_start_items)
                 warm_start(backbone, POLICY, prompts, answers, workdir=run, config=plan.warm_start, seed=seed)
@@ -271,44 +296,24 @@ def _reinforce(
     ]
 
 
-def _images_admitted(
-    backbone: Backbone,
-    scorer: KeywordScorer,
-    contents: Sequence[ItemContent],
-    plan: TrainingPlan,
-    workdir: Path,
-    seed: int,
-) -> bool:
-    """Whether answers about pictures have a say; decided once, behind the warm start, so that a resumed fit agrees."""
-    decision = workdir / _ADMISSION
-    if not decision.exists():
-        write_json(decision, _are_images_about_items(backbone, scorer, contents, plan, workdir, seed))
-    if read_json(decision):
-        return True
-    logger.warning(
-        "answers about pictures are no nearer to their own items' texts than to others'; GRPO learns from text prompts "
-        "alone, and keywords of items with a text are the text's. Align the backbone on more pictures, or use a larger "
-        "one."
-    )
-    return False
-
-
 def _are_images_about_items(
     backbone: Backbone,
     scorer: KeywordScorer,
     contents: Sequence[ItemContent],
     plan: TrainingPlan,
-    workdir: Path,
+    adapter: Path | None,
     seed: int,
 ) -> bool:
+    """Ask the model, with an adapter out of its folder or as it is; ``True`` if there are no pictures."""
     _, image_prompts = policy_prompts(backbone, contents, text_tokens=plan.text_tokens)
     if not image_prompts:
         return True
-    backbone.load_adapter(POLICY, workdir / WARM_START)
+    if adapter is not None:
+        backbone.load_adapter(POLICY, adapter)
     try:
         return are_about_their_items(
             backbone,
-            POLICY,
+            None if adapter is None else POLICY,
             image_prompts,
             scorer.encoder,
             answer_tokens=plan.answer_tokens,
@@ -316,7 +321,8 @@ def _are_images_about_items(
             seed=seed,
         )
     finally:
-        backbone.remove_adapter(POLICY)
+        if adapter is not None:
+            backbone.remove_adapter(POLICY)
 
 
 def _set_aside(

@@ -82,6 +82,7 @@ def warm_start_examples(
     text_tokens: int,
     seed: int,
     views: int = 1,
+    with_images: bool = True,
 ) -> tuple[list[Prompt], list[str]]:
     """Return prompts and answers: for each of some random items its text prompt and its image prompt.
 
@@ -102,6 +103,8 @@ def warm_start_examples(
     views
         How often each item is seen, 1 or more: once as it is, then by
         :func:`~mmsrarec.summarize.augmentation.another_view`.
+    with_images
+        ``False`` leaves image prompts out.
 
     Returns
     -------
@@ -112,10 +115,11 @@ def warm_start_examples(
     chosen = [contents[index] for index in generator.permutation(len(contents))[:items]]
     seen = chosen + [another_view(content, generator) for _ in range(views - 1) for content in chosen]
     prompts, answers = [], []
+    pictured = with_images and backbone.has_images
     for content in seen:
         asked = [
             (text_prompt(content, backbone.tokenizer, text_tokens), extractor.text_keywords(content)),
-            (image_prompt(content) if backbone.has_images else None, extractor.image_keywords(content)),
+            (image_prompt(content) if pictured else None, extractor.image_keywords(content)),
         ]
         for prompt, keywords in asked:
             if prompt is not None and keywords:

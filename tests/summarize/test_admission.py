@@ -70,9 +70,41 @@ def test_grpo_goes_without_pictures_that_say_nothing_and_a_resumed_run_too(
     monkeypatch.setattr(training, "are_about_their_items", lambda *parts, **more: True)
     with pytest.raises(KeyboardInterrupt):
         summarizer.fit(contents[:12], workdir=tmp_path)
+    assert taken == [(12, 0), (12, 0)]
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+def test_pictures_that_are_heard_already_are_left_alone(
+    tiny_llava: Backbone,
+    tiny_encoder: SentenceEncoder,
+    contents: list[ItemContent],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_first: bool,
+) -> None:
+    asked: list[str | None] = []
+    learned: list[tuple[int, int]] = []
+
+    def about_their_items(backbone: Backbone, adapter: str | None, *parts: object, **more: object) -> bool:
+        asked.append(adapter)
+        return at_first or adapter is not None
+
+    def teach(backbone: Backbone, adapter: str, prompts: list, answers: list, **more: object) -> None:
+        pictured = sum(any(not isinstance(part, str) for part in prompt.content) for prompt in prompts)
+        learned.append((len(prompts) - pictured, pictured))
+
+    def stop(backbone: Backbone, text: list, image: list, *parts: object, **more: object) -> None:
+        learned.append((len(text), len(image)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "are_about_their_items", about_their_items)
+    monkeypatch.setattr(training, "warm_start", teach)
+    monkeypatch.setattr(training, "train_policy", stop)
+    summarizer = Summarizer(backbone=tiny_llava, encoder=tiny_encoder, warm_start_items=12, grpo_steps=1)
     with pytest.raises(KeyboardInterrupt):
-        summarizer.fit(contents[:12], workdir=tmp_path, seed=1)
-    assert taken == [(12, 0), (12, 0), (12, 12)]
+        summarizer.fit(contents[:12], workdir=tmp_path)
+    assert asked == ([None] if at_first else [None, POLICY])
+    assert learned == ([(12, 0), (12, 0)] if at_first else [(12, 12), (12, 12)])
 
 
 def test_pictures_that_say_nothing_leave_keywords_to_the_text(

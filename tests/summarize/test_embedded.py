@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from trl import SFTConfig
 
 from mmsrarec.backbone import Backbone, SentenceEncoder
@@ -58,14 +59,10 @@ def test_a_short_warm_start_makes_lists_of_keywords_likelier(
         embedded.remove_adapter(ADAPTER)
 
 
-def test_keywords_name_what_only_the_picture_shows(embedded: Backbone, tmp_path: Path) -> None:
-    catalogue, facts = make_catalogue(12, 4, 5, folder=tmp_path), catalogue_facts(12, 5)
-    contents = [catalogue.item_content(item) for item in range(12)]
-    shown = facts.select("colour", "pattern").rows()
-    assert not any(
-        word in content.text for content, words in zip(contents, shown, strict=True) for word in words
-    )
-    summarizer = Summarizer(backbone=embedded, encoder=None, warm_start_items=0, grpo_steps=0)
+def recalls(
+    summarizer: Summarizer, contents: list[ItemContent], shown: list[tuple[str, ...]]
+) -> tuple[float, float]:
+    """Return the share of shown words among the keywords, with the right pictures and with those of others."""
 
     def recall(pictures: list[ItemContent]) -> float:
         asked = [
@@ -76,6 +73,32 @@ def test_keywords_name_what_only_the_picture_shows(embedded: Backbone, tmp_path:
             np.mean([word in found for words, found in zip(shown, keywords, strict=True) for word in words])
         )
 
-    right, shuffled = recall(contents), recall(contents[5:] + contents[:5])
+    return recall(contents), recall(contents[5:] + contents[:5])
+
+
+def test_keywords_name_what_only_the_picture_shows(embedded: Backbone, tmp_path: Path) -> None:
+    catalogue, facts = make_catalogue(12, 4, 5, folder=tmp_path), catalogue_facts(12, 5)
+    contents = [catalogue.item_content(item) for item in range(12)]
+    shown = facts.select("colour", "pattern").rows()
+    assert not any(
+        word in content.text for content, words in zip(contents, shown, strict=True) for word in words
+    )
+    summarizer = Summarizer(backbone=embedded, encoder=None, warm_start_items=0, grpo_steps=0)
+    right, shuffled = recalls(summarizer, contents, shown)
+    assert right > 0.6
+    assert right > shuffled + 0.4
+
+
+@pytest.mark.slow
+def test_a_warm_start_leaves_what_only_the_picture_shows(embedded: Backbone, tmp_path: Path) -> None:
+    catalogue, facts = make_catalogue(52, 4, 5, folder=tmp_path / "shop"), catalogue_facts(52, 5)
+    contents = [catalogue.item_content(item) for item in range(52)]
+    shown = facts.select("colour", "pattern").rows()[:12]
+    summarizer = Summarizer(
+        backbone=embedded, encoder=SentenceEncoder.load(device="cpu"), warm_start_items=40, grpo_steps=0
+    ).fit(contents[12:], workdir=tmp_path / "fit")
+    right, shuffled = recalls(summarizer, contents[:12], shown)
+    embedded.remove_adapter(ADAPTER)
+    assert summarizer.images_admitted_
     assert right > 0.6
     assert right > shuffled + 0.4
