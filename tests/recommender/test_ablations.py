@@ -128,7 +128,7 @@ def test_one_table_resumable(
     assert len(asked) == 4
     assert again.per_user.equals(table.per_user)
     assert table.models == [
-        "mmsrarec", "p(yes) alone", "sequence model", "popularity", "item-kNN", "without sft",
+        "mmsrarec", "p(yes) alone", "in real time", "sequence model", "popularity", "item-kNN", "without sft",
         "without sft: p(yes) alone", "without mllm",
     ]  # fmt: skip
     direct = measure(fitted, test, negatives=6, full_catalogue=False)
