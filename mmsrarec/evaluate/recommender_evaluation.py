@@ -89,17 +89,14 @@ def evaluate_recommender(
     cases = EvaluationCases.from_dataset(test, popularity=parts.popularity, negatives=negatives, seed=seed)
     if users is not None and users < len(cases):
         cases = cases.select(np.sort(np.random.default_rng(seed).permutation(len(cases))[:users]))
-    own_entries = _own_entries(recommender, test, cases)
-    asker = _Asker(recommender.engine_, own_entries)
-    not_asking = _Asker(recommender.engine_.without_language_model(), own_entries)
-    scorers: dict[str, Scorer] = {
-        BLEND: asker.scorer(lambda ranked: ranked.scores),
-        PROBABILITY: asker.scorer(lambda ranked: ranked.probabilities),
-        NOT_ASKED: not_asking.scorer(lambda ranked: ranked.scores),
-        "sequence model": recommender.engine_.sequence_model.scores,
-    }
-    if recommender.engine_.ranker is None:
-        del scorers[PROBABILITY], scorers[NOT_ASKED]
+    own_entries, engine = _own_entries(recommender, test, cases), recommender.engine_
+    asker = _Asker(engine, own_entries)
+    scorers: dict[str, Scorer] = {BLEND: asker.scorer(lambda ranked: ranked.scores)}
+    if engine.ranker is not None:
+        not_asking = _Asker(engine.without_language_model(), own_entries)
+        scorers[PROBABILITY] = asker.scorer(lambda ranked: ranked.probabilities)
+        scorers[NOT_ASKED] = not_asking.scorer(lambda ranked: ranked.scores)
+    scorers["sequence model"] = engine.sequence_model.scores
     protocols = ["uniform", "popularity", *(["full"] if full_catalogue else [])]
     training = parts.users.training_histories()
     table = evaluate(scorers, cases, training=training, protocols=protocols, seed=seed)
