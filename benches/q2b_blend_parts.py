@@ -87,7 +87,7 @@ def collect(split: Split, engine: Engine, users: int, seed: int) -> Collected:
     """Ask every source about every user once."""
     asked = np.flatnonzero(split.validation.lengths >= 2)[:users]
     whole = split.validation.select(asked)
-    histories, wanted = whole.without_last(), whole.items[whole.indptr[1:] - 1]
+    histories, wanted = whole.without_last(), whole.last_items
     drawn = sample_negatives(whole, n=NEGATIVES, n_items=split.n_items, seed=seed)
     own = split.knowledge_base_ids(asked)
     contexts = engine.builder.build(histories, exclude_users=own)

@@ -157,6 +157,21 @@ class Histories(Sequence[npt.NDArray[np.int32]]):
         starts, lengths = self.indptr[:-1][np.asarray(users, np.int64)], np.asarray(cuts, np.int64)
         return self._stretches(starts, lengths, self.timestamps[starts + lengths].astype(np.float64))
 
+    def items_at(self, users: npt.ArrayLike, cuts: npt.ArrayLike) -> npt.NDArray[np.int32]:
+        """Return what came at moments of histories: the answers to the questions of :meth:`before`, shape (n,).
+
+        Examples
+        --------
+        >>> Histories.from_lists([[7, 5, 6], [2]]).items_at([0, 0, 1], [2, 1, 0]).tolist()
+        [6, 5, 2]
+        """
+        return self.items[self.indptr[:-1][np.asarray(users, np.int64)] + np.asarray(cuts, np.int64)]
+
+    @property
+    def last_items(self) -> npt.NDArray[np.int32]:
+        """The last item of each user, shape (users,); every history has one event or more."""
+        return self.items[self.indptr[1:] - 1]
+
     def without_last(self) -> Histories:
         """Go back to when the last event of each user came; every history has one event or more.
 

@@ -106,7 +106,7 @@ class EvaluationCases:
         return cls(
             users.astype(np.int32),
             before if history is None else before.recent(history),
-            touched.items[touched.indptr[1:] - 1],
+            touched.last_items,
             list(before),
             len(counts),
             {

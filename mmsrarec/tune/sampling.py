@@ -165,7 +165,7 @@ class _Moments:
         self._builder = builder
         self._users = users.astype(np.int32)
         self.before = histories.before(users, cuts)
-        self.following = histories.items[histories.indptr[users] + cuts].tolist()
+        self.following = histories.items_at(users, cuts).tolist()
         self.contexts = builder.build(self.before, exclude_users=self._users)
 
     def negatives(

@@ -52,6 +52,8 @@ def test_the_last_event_tells_when_its_history_is_asked(histories: list[list[int
     whole = timed(histories)
     before = whole.without_last()
     assert [each.tolist() for each in before] == [items[:-1] for items in histories]
+    assert whole.last_items.tolist() == [items[-1] for items in histories]
+    assert whole.items_at(np.arange(len(whole)), before.lengths).tolist() == whole.last_items.tolist()
     assert before.asked_at.tolist() == whole.timestamps[whole.indptr[1:] - 1].tolist()
 
 

@@ -52,7 +52,7 @@ def given_cases(validation: Histories) -> Cases:
     owner = np.repeat(users, count)
     first = np.repeat(lengths - count - (np.cumsum(count) - count), count)
     cuts = first + np.arange(len(owner))
-    return Cases(validation.before(owner, cuts), validation.items[validation.indptr[owner] + cuts])
+    return Cases(validation.before(owner, cuts), validation.items_at(owner, cuts))
 
 
 def hold_out_cases(histories: Histories, seed: int) -> tuple[Histories, Cases]:
