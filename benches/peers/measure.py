@@ -152,9 +152,9 @@ def sequence_epochs(
             **settings, n_heads=2, loss="sampled_softmax", n_negatives=256, transformer_layers_type=LiGRLayers
         )
     elif arguments.model == "sasrec":
-        model = SASRecModel(**settings, n_heads=1, loss="softmax")
+        model = SASRecModel(**settings, n_heads=1, loss="softmax", lightning_module_type=asked_only())
     else:
-        model = BERT4RecModel(**settings, n_heads=1, loss="softmax")
+        model = BERT4RecModel(**settings, n_heads=1, loss="softmax", lightning_module_type=asked_only())
     dataset = Dataset.construct(events)
     seconds = 0.0
     for _ in range(arguments.epochs):
@@ -162,6 +162,26 @@ def sequence_epochs(
         model.fit_partial(dataset, min_epochs=1, max_epochs=1)
         seconds += time.perf_counter() - started
         yield seconds, transformer_score(model, n_items, arguments.model == "bert4rec")
+
+
+def asked_only() -> type:
+    """RecTools' training with its own full softmax, whose logits are made only where it has a target.
+
+    RecTools makes those of padding and of items that BERT4Rec does not mask too, and gives them no weight: the same
+    loss, at several times the cost where a catalogue is large and histories are short.
+    """
+    from rectools.models.nn.transformers.lightning import TransformerLightningModule
+    from torch.nn.functional import cross_entropy
+
+    class AskedOnly(TransformerLightningModule):
+        def training_step(self, batch, batch_idx):
+            items = self.torch_model.item_model.get_all_embeddings()
+            states = self.torch_model.encode_sessions(batch, items)
+            asked = batch["y"] != 0
+            logits = self.torch_model.similarity_module(states[asked], items) / self.logits_t
+            return cross_entropy(logits, batch["y"][asked])
+
+    return AskedOnly
 
 
 def transformer_score(model: object, n_items: int, ends_with_mask: bool) -> Score:
