@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from mmsrarec.data import Dataset, ItemContent
 from mmsrarec.evaluate.intervals import bootstrap_interval
 from mmsrarec.summarize import KeywordScorer, RewardSettings
 from mmsrarec.summarize.admission import own_less_others
-from mmsrarec.summarize.keywords import keyword_key
+from mmsrarec.summarize.keywords import keyword_key, words_in
 from mmsrarec.summarize.rewards import rewarded_text
 
 
@@ -71,19 +72,21 @@ def rewards_of(
     """Return cosine to the text, NLL of the text, number, total reward and what is beside it, a row an item."""
     judge = KeywordScorer(backbone, encoder, RewardSettings())
     made = judge.score(
-        keywords, [len(words) for words in keywords], [rewarded_text(content) for content in contents]
+        keywords, [words_in(words) for words in keywords], [rewarded_text(content) for content in contents]
     )
     return pl.DataFrame(
         {
             "cosine": made.information.numpy(),
             "NLL": -made.reconstruction.numpy(),
-            "keywords": -made.length.numpy(),
+            "keywords": [len(words) for words in keywords],
+            "words": -made.length.numpy(),
             "total": made.total.numpy(),
             "category recall": [recall(*pair) for pair in zip(keywords, contents, strict=True)],
             "own - others": own_less_others(
                 keywords, [rewarded_text(content) for content in contents], encoder
             ),
             "same words": same_words(keywords),
+            "run together": [run_together(*pair) for pair in zip(keywords, contents, strict=True)],
         }
     )
 
@@ -93,6 +96,17 @@ def recall(keywords: Sequence[str], content: ItemContent) -> float | None:
     held = {keyword_key(keyword) for keyword in keywords}
     wanted = [keyword_key(name) for name in content.categories]
     return sum(name in held for name in wanted) / len(wanted) if wanted else None
+
+
+def run_together(keywords: Sequence[str], content: ItemContent) -> bool:
+    """Whether a word of the keywords is several words of the item's text without their spaces."""
+    words = [word.lower() for word in re.findall(r"\w+", content.text)]
+    squeezed = "".join(words)
+    return any(
+        word in squeezed and not any(word in one for one in words)
+        for keyword in keywords
+        for word in re.findall(r"\w+", keyword)
+    )
 
 
 def same_words(keywords: Sequence[Sequence[str]]) -> list[float]:

@@ -71,8 +71,8 @@ class KeywordRule:
     True
     """
 
-    VERSION = 2
-    """Part of a summarizer's fingerprint: another rule gives other answers."""
+    VERSION = 3
+    """Part of a summarizer's fingerprint: another rule, or another reading of answers, gives other keywords."""
 
     def __init__(self, tokenizer: Any, stop_ids: list[int], *, limit: int) -> None:
         self.limit = limit

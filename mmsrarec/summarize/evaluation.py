@@ -13,7 +13,7 @@ import numpy as np
 from mmsrarec.data import ItemContent
 from mmsrarec.summarize.admission import own_less_others
 from mmsrarec.summarize.answers import ItemAnswers
-from mmsrarec.summarize.keywords import ParsedAnswer, keyword_key
+from mmsrarec.summarize.keywords import ParsedAnswer, keyword_key, words_in
 from mmsrarec.summarize.rewards import KeywordScorer, rewarded_text
 from mmsrarec.summarize.targets import phrases
 
@@ -66,9 +66,10 @@ def measure(
     dict
         ``items``; means ``information``, ``reconstruction``, ``length``, ``total``, and ``own_less_others``, how much
         nearer keywords are to their own item's text than to the others' (NaN for one item); and shares:
-        ``repaired`` answers; ``copied_title`` (see :func:`copies_title`); ``repeats``, of all written keywords those
-        that repeat another of their answer; ``most_common_list``, of all items those whose keywords hold the most
-        frequent set of words; and ``most_common_keyword``, of all items those that hold the most frequent keyword.
+        ``repaired`` answers; ``copied_title`` (see :func:`copies_title`); ``repeats``, of all written words those
+        that are in no keyword, since they repeat another or only join; ``most_common_list``, of all items those whose
+        keywords hold the most frequent set of words; and ``most_common_keyword``, of all items those that hold the most
+        frequent keyword.
     """
     keywords = [answer.keywords for answer in answers]
     texts = [rewarded_text(content) for content in contents]
@@ -87,7 +88,7 @@ def measure(
         copies_title(answer.keywords, content.title)
         for answer, content in zip(answers, contents, strict=True)
     ]
-    kept = sum(len(answer.keywords) for answer in answers)
+    kept = sum(words_in(answer.keywords) for answer in answers)
     return {
         "items": float(len(answers)),
         **means,
@@ -129,7 +130,7 @@ def measure_items(
         if item.image is not None:
             by_prompt["image"].append((item.image, item.content))
         repaired = any(answer.repaired for answer in item.answers)
-        by_prompt["merged"].append((ParsedAnswer(merged, len(merged), repaired), item.content))
+        by_prompt["merged"].append((ParsedAnswer(merged, words_in(merged), repaired), item.content))
     return [
         {
             "prompt": prompt,

@@ -15,7 +15,14 @@ from itertools import chain, zip_longest
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-__all__ = ["ParsedAnswer", "keyword_key", "merge_keywords", "normalize_keyword", "parse_answer"]
+__all__ = [
+    "ParsedAnswer",
+    "keyword_key",
+    "merge_keywords",
+    "normalize_keyword",
+    "parse_answer",
+    "words_in",
+]
 
 MAX_WORDS = 4
 MAX_CHARACTERS = 48
@@ -24,6 +31,26 @@ _SEPARATORS = re.compile(r"[,;|/\t\u2022\u00b7\u060c\u061b\u3001\uff0c\uff1b\uff
 _LABEL = re.compile(r"^[^,:：]{0,60}\bkey[ -]?(?:words?|phrases?|terms?)\b[^,:：]{0,60}[:：]", re.IGNORECASE)
 _ECHO = re.compile(r"key[ -]?(?:word|phrase|term)s?\b", re.IGNORECASE)
 _LIST_MARK = re.compile(r"^\s*(?:[-*+\u2013\u2014\u2022\u00b7]+|\(?\d{1,2}[.)])\s+")
+# Words that join others and name nothing, but for those that are nouns in a language of many shops (or, is, her, but).
+_JOINING = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "by",
+        "for",
+        "from",
+        "of",
+        "that",
+        "the",
+        "their",
+        "to",
+        "which",
+        "who",
+        "whose",
+        "with",
+    ]
+)
 _EDGE = " \t\"'`.:!?()[]{}<>*_#~=+-\u2013\u2014\u2018\u2019\u201c\u201d\u00ab\u00bb\u3002\u300c\u300d"
 
 
@@ -36,8 +63,8 @@ class ParsedAnswer:
     keywords
         Distinct, normalized keywords in the order in which they were written.
     written
-        How many keywords the answer wrote, repeats included: the |W| of the length reward, so that a
-        repeated keyword costs its length and adds no information.
+        How many words the answer wrote, repeats included: the |W| of the length reward, so that what says
+        nothing new costs its length. Words and not keywords, or a phrase would be as dear as a word.
     repaired
         Whether the answer was not a plain list of short keywords and the rule of :func:`parse_answer`
         had to make one of it.
@@ -115,12 +142,30 @@ def keyword_key(keyword: str) -> str:
     return " ".join(_singular(word) for word in words)
 
 
+def words_in(keywords: Iterable[str]) -> int:
+    """Count the words of keywords, as |W| counts them.
+
+    Examples
+    --------
+    >>> words_in(["red mug", "tea"])
+    3
+    """
+    return sum(len(keyword.split()) for keyword in keywords)
+
+
 def _distinct(keywords: Iterable[str]) -> tuple[str, ...]:
     by_key: dict[str, str] = {}
     for keyword in keywords:
         by_key.setdefault(keyword_key(keyword), keyword)
     by_key.pop("", None)
     return tuple(by_key.values())
+
+
+def _trim(keyword: str) -> str:
+    words = keyword.split()
+    naming = [place for place, word in enumerate(words) if word not in _JOINING]
+    trimmed = normalize_keyword(" ".join(words[naming[0] : naming[-1] + 1])) if naming else ""
+    return keyword if trimmed in ("", keyword) else _trim(trimmed)
 
 
 def _shorten(keyword: str) -> str:
@@ -145,7 +190,9 @@ def _answer_line(answer: str) -> str:
     return ", ".join(line for line in lines if _LIST_MARK.match(line))
 
 
-def parse_answer(answer: str, *, limit: int = 8, cut_short: bool = False) -> ParsedAnswer:
+def parse_answer(
+    answer: str, *, limit: int = 8, cut_short: bool = False, as_written: bool = False
+) -> ParsedAnswer:
     """Turn a generated answer into at most `limit` keywords.
 
     The rule, in this order:
@@ -156,10 +203,12 @@ def parse_answer(answer: str, *, limit: int = 8, cut_short: bool = False) -> Par
        and each part is normalized by :func:`normalize_keyword`.
     3. If generation ran into its limit (`cut_short`), the last part is dropped unless it is the only one:
        it may be half a word.
-    4. A part of more than four words or 48 characters is not a keyword. If the answer is one such part
-       (prose instead of a list), its words without English stop words become the keywords; otherwise the
-       part keeps its first four words. Both count as `repaired`, as does an answer without a keyword.
-    5. A part that begins with the word "keyword" repeats the instruction; it is written, but no keyword, and
+    4. A part of more than four words or 48 characters is not a keyword. `as_written`, it is left out. Otherwise, if
+       the answer is one such part (prose instead of a list), its words without English stop words become the keywords;
+       if not, the part keeps its first four words. All count as `repaired`, as does an answer without a keyword.
+    5. English words that only join others ("a", "of", "who") are dropped at both ends of a keyword, unless it is
+       nothing else.
+    6. A part that begins with the word "keyword" repeats the instruction; it is written, but no keyword, and
        counts as `repaired`. Repeats (by :func:`keyword_key`) are dropped, then all beyond `limit`.
 
     Parameters
@@ -170,16 +219,21 @@ def parse_answer(answer: str, *, limit: int = 8, cut_short: bool = False) -> Par
         Most keywords to keep, 1 or more.
     cut_short
         Whether generation stopped at its token limit.
+    as_written
+        Leave out what the rule of generation (:class:`~mmsrarec.summarize.constraint.KeywordRule`) would not have let
+        through, as the rewards do: what pays in training must be possible afterwards.
 
     Returns
     -------
     ParsedAnswer
-        The keywords, the number written, and whether the answer had to be repaired.
+        The keywords, the number of words written, and whether the answer had to be repaired.
 
     Examples
     --------
     >>> parse_answer("Keywords: Space battles, robots, Robot, 宇宙")
-    ParsedAnswer(keywords=('space battles', 'robots', '宇宙'), written=4, repaired=False)
+    ParsedAnswer(keywords=('space battles', 'robots', '宇宙'), written=5, repaired=False)
+    >>> parse_answer("a story of, the red mug, who").keywords
+    ('story', 'red mug', 'who')
     >>> parse_answer("This is a film about a boy and his dog").keywords
     ('film', 'boy', 'dog')
     >>> parse_answer("red mug, striped ha", cut_short=True).keywords
@@ -190,15 +244,16 @@ def parse_answer(answer: str, *, limit: int = 8, cut_short: bool = False) -> Par
     parts = [part for part in parts if part]
     if cut_short and len(parts) > 1:
         parts.pop()
+    written = words_in(parts)
     too_long = [len(part.split()) > MAX_WORDS or len(part) > MAX_CHARACTERS for part in parts]
-    if len(parts) == 1 and too_long[0] and len(parts[0].split()) > MAX_WORDS:
+    if as_written:
+        parts = [part for part, long in zip(parts, too_long, strict=True) if not long]
+    elif len(parts) == 1 and too_long[0] and len(parts[0].split()) > MAX_WORDS:
         parts = _words_of_prose(parts[0])
-        parts = [_shorten(part) for part in parts]
-    else:
-        parts = [_shorten(part) if long else part for part, long in zip(parts, too_long, strict=True)]
+    parts = [_trim(_shorten(part)) for part in parts]
     named = [part for part in parts if not _ECHO.match(part)]
     keywords = _distinct(named)[:limit]
-    return ParsedAnswer(keywords, len(parts), any(too_long) or len(named) < len(parts) or not keywords)
+    return ParsedAnswer(keywords, written, any(too_long) or len(named) < len(parts) or not keywords)
 
 
 def merge_keywords(

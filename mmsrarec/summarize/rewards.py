@@ -6,8 +6,9 @@ Stands between generated answers and GRPO. All three are components of one call 
 - information ``R_info = cos(φ(W), φ(text))`` with φ the sentence encoder,
 - reconstruction ``R_recon`` from the mean NLL of the item's text given its keywords, under the backbone with
   its adapter off; as ``-exp(NLL)`` (the paper's negative perplexity), ``-NLL`` or a clipped perplexity,
-- length ``R_len = -|W|``, where a repeated keyword counts each time it is written, and, if asked for, a keyword that
-  many recent answers hold counts for more than one.
+- length ``R_len = -|W|``, in words, where a repeated keyword counts each time it is written, and, if asked for, a
+  keyword that many recent answers hold counts for more than its words. (The paper counts keywords; then a phrase is as
+  dear as a word, and keywords grow into clauses.)
 
 Formulas: Wang et al., MMSRARec, arXiv 2512.20916, stage 1.
 """
@@ -87,8 +88,8 @@ class RewardSettings:
     text_tokens
         How many tokens of an item's text are scored by the reconstruction reward.
     commonness
-        How much more a keyword costs in the length reward that all recent answers hold: a keyword counts as
-        ``1 + commonness * share``, with the share of recent answers that hold it. 0 is the paper's form.
+        How much more a keyword costs in the length reward that all recent answers hold: its words count
+        ``commonness * share`` more, with the share of recent answers that hold it. 0 is the paper's form.
 
     Raises
     ------
@@ -153,7 +154,7 @@ class KeywordScorer:
         keywords
             Distinct keywords of each answer; an empty list has information 0.
         written
-            |W| of each answer, repeats included, or what it counts as.
+            |W| of each answer in words, repeats included, or what it counts as.
         texts
             The text of each answer's item.
         group_size
@@ -279,9 +280,9 @@ def length_reward(
     batch: ScoredBatch,
     **columns: Any,
 ) -> list[float]:
-    """Return ``-|W|``, the number of keywords written, repeats included; parameters as above.
+    """Return ``-|W|``, the number of words written, repeats included; parameters as above.
 
-    With a `commonness` above 0 in the scorer's settings a keyword counts as ``1 + commonness * share``, with the share
+    With a `commonness` above 0 in the scorer's settings a keyword counts ``commonness * share`` more, with the share
     of the last 256 answers that hold it, so that one list for all items costs more the more items have it.
 
     Examples

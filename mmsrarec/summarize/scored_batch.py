@@ -131,6 +131,9 @@ def answer_parser(
 ) -> Callable[[str, Sequence[int]], ParsedAnswer]:
     """Return the parser of completions: one that filled its token budget without a stop was cut short.
 
+    What the rule of generation forbids is read as nothing: rewarded by its first words, a clause would pay that the
+    summarizer can never write, and what it would write in its place are words run together.
+
     Parameters
     ----------
     limit
@@ -144,6 +147,6 @@ def answer_parser(
 
     def parse(text: str, ids: Sequence[int]) -> ParsedAnswer:
         cut_short = len(ids) >= max_tokens and not (ids and ids[-1] in stops)
-        return parse_answer(text, limit=limit, cut_short=cut_short)
+        return parse_answer(text, limit=limit, cut_short=cut_short, as_written=True)
 
     return parse

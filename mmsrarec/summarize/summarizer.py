@@ -77,7 +77,7 @@ class Summarizer:
     lora
         PEFT's own configuration of the adapter; ``None``: rank 8 on every linear layer of the language model.
     reward_weights
-        α, β, γ of information, reconstruction and length.
+        α, β, γ of information, reconstruction and length (in words).
     commonness
         How much more a keyword costs in the length reward that all recent answers hold; 0 is the paper's form. See
         :class:`~mmsrarec.summarize.rewards.RewardSettings`.

@@ -88,15 +88,16 @@ def test_one_modality_fills_up_when_the_other_has_little() -> None:
     ("answer", "keywords", "written", "repaired"),
     [
         ("comedy, dog, Dogs, DOG", ("comedy", "dog"), 4, False),
-        ("Keywords: red mug; tea | gift", ("red mug", "tea", "gift"), 3, False),
+        ("Keywords: red mug; tea | gift", ("red mug", "tea", "gift"), 4, False),
         ("Key words for this item: tea", ("tea",), 1, False),
         ("\n\n tea, mug\nHere is why: because", ("tea", "mug"), 2, False),
-        ("Here are the keywords:\n\n- tea\n- red mug\n\nEnjoy!", ("tea", "red mug"), 2, False),
+        ("Here are the keywords:\n\n- tea\n- red mug\n\nEnjoy!", ("tea", "red mug"), 3, False),
         ("1. tea\n2. mug", ("tea", "mug"), 2, False),
         ("1. tea, 2. mug, - gift", ("tea", "mug", "gift"), 3, False),
         ("コメディ、犬、Москва", ("コメディ", "犬", "москва"), 3, False),
-        ("This mug is made for the tea lover", ("mug", "tea", "lover"), 3, True),
-        ("tea, a mug that was made for all of us", ("tea", "a mug that was"), 2, True),
+        ("This mug is made for the tea lover", ("mug", "tea", "lover"), 8, True),
+        ("tea, a mug that was made for all of us", ("tea", "mug that was"), 10, True),
+        ("a story of, the red mug, who, made for", ("story", "red mug", "who", "made"), 9, False),
         ("", (), 0, True),
         ("..., !!, --", (), 0, True),
     ],
@@ -106,6 +107,28 @@ def test_answers_seen_in_practice(
 ) -> None:
     parsed = parse_answer(answer)
     assert (parsed.keywords, parsed.written, parsed.repaired) == (keywords, written, repaired)
+
+
+@given(answers, st.integers(1, 8), st.booleans())
+@settings(max_examples=300)
+def test_as_written_is_a_part_of_what_is_repaired(answer: str, limit: int, cut_short: bool) -> None:
+    repaired = parse_answer(answer, limit=99, cut_short=cut_short)
+    as_written = parse_answer(answer, limit=limit, cut_short=cut_short, as_written=True)
+    assert as_written.written == repaired.written
+    assert {keyword_key(keyword) for keyword in as_written.keywords} <= {
+        keyword_key(keyword) for keyword in repaired.keywords
+    }
+    if not repaired.repaired:
+        assert as_written.keywords == repaired.keywords[:limit]
+
+
+def test_as_written_a_clause_is_no_keyword() -> None:
+    def as_written(answer: str) -> ParsedAnswer:
+        return parse_answer(answer, as_written=True)
+
+    assert as_written("tea, a mug that was made for all") == ParsedAnswer(("tea",), written=8, repaired=True)
+    assert as_written("this mug was made for all") == ParsedAnswer((), written=6, repaired=True)
+    assert as_written("tea, " + "x" * 49).keywords == ("tea",)
 
 
 def test_a_long_part_keeps_few_words() -> None:
@@ -128,5 +151,5 @@ def test_a_repeated_keyword_counts_in_length_and_not_in_keywords() -> None:
 
 def test_echo_of_the_instruction_is_no_keyword() -> None:
     answer = parse_answer("teapot, keywords for this text, stoneware, Keyword")
-    assert answer == ParsedAnswer(("teapot", "stoneware"), written=4, repaired=True)
+    assert answer == ParsedAnswer(("teapot", "stoneware"), written=7, repaired=True)
     assert parse_answer("keyboard, keystone").keywords == ("keyboard", "keystone")

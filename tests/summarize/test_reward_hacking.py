@@ -71,6 +71,29 @@ def test_repeated_words_do_not_pay(tiny_llava: Backbone, encoder: SentenceEncode
     assert (twice.total < once.total).all()
 
 
+def test_a_clause_does_not_pay(tiny_llava: Backbone, encoder: SentenceEncoder) -> None:
+    clauses = [rewarded_text(film).split(".")[0].lower() for film in FILMS]
+    clause = reward(tiny_llava, encoder, clauses, RecentAnswers())
+    assert (clause.information == 0).all()
+    assert (clause.total < reward(tiny_llava, encoder, HONEST, RecentAnswers()).total).all()
+    # What keeps it away: it is not read as its words, which would pay more than honest keywords.
+    judge = KeywordScorer(tiny_llava, encoder, RewardSettings(reconstruction=0.0))
+    read = [parse_answer(answer) for answer in clauses]
+    repaired = judge.score(
+        [answer.keywords for answer in read],
+        [answer.written for answer in read],
+        [rewarded_text(film) for film in FILMS],
+    )
+    assert repaired.total.mean() > reward(tiny_llava, encoder, HONEST, RecentAnswers()).total.mean()
+
+
+def test_a_phrase_costs_its_words(tiny_llava: Backbone, encoder: SentenceEncoder) -> None:
+    phrased = ["spy cards banker", "mute woman daughter coast", "cowboy doll boy", "freighter creature space"]
+    phrase = reward(tiny_llava, encoder, phrased, RecentAnswers())
+    listed = reward(tiny_llava, encoder, HONEST, RecentAnswers())
+    assert torch.equal(phrase.length, listed.length)
+
+
 def test_one_list_for_all_items_stops_paying_once_all_have_it(
     tiny_llava: Backbone, encoder: SentenceEncoder
 ) -> None:
