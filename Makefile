@@ -46,7 +46,8 @@ peers: .venv/installed
 		for set in P K; do build/peers/venv/bin/python benches/peers/measure.py build/peers/$$set.npz $$model \
 			--seed $$seed --epochs 200 --patience 20 --batch-size 16; done; \
 	done; done
-	build/peers/venv/bin/python benches/peers/measure.py build/peers/P.npz recbole --epochs 100 --patience 10 --batch-size 2048
+	build/peers/venv/bin/python benches/peers/measure.py build/peers/P.npz recbole --epochs 100 --patience 10 --batch-size 2048 \
+		--max-length 50
 
 lint: .venv/installed build/shipped/made
 	$(BIN)/ruff check

@@ -75,7 +75,7 @@ def run(who: str, name: str, arguments: argparse.Namespace, folder: Path) -> tup
 def options(who: str, name: str) -> list[str]:
     """Return what ``make peers`` runs a peer with."""
     if who == "recbole":
-        return ["--patience", "10", "--batch-size", "2048"]
+        return ["--patience", "10", "--batch-size", "2048", "--max-length", "50"]
     return ["--max-length", "20"] if name == "M" else ["--patience", "20", "--batch-size", "16"]
 
 

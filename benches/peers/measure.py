@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=40, help="at most")
     parser.add_argument("--patience", type=int, default=3)
-    parser.add_argument("--max-length", type=int, default=50)
+    parser.add_argument(
+        "--max-length", type=int, default=200, help="events a user; RecTools learns from no earlier ones"
+    )
     parser.add_argument("--batch-size", type=int, default=128, help="users; fewer for a set of few users")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
