@@ -147,16 +147,16 @@ def sequence_epochs(
     events["datetime"] = pd.to_datetime(events.groupby("user_id").cumcount(), unit="s")
     settings = {
         "n_factors": 64, "n_blocks": 2, "session_max_len": arguments.max_length, "epochs": arguments.epochs,
-        "batch_size": arguments.batch_size, "verbose": 0, "deterministic": True,
+        "batch_size": arguments.batch_size, "verbose": 0, "deterministic": True, "lightning_module_type": asked_only(),
     }  # fmt: skip
     if arguments.model == "esasrec":
         model = SASRecModel(
             **settings, n_heads=2, loss="sampled_softmax", n_negatives=256, transformer_layers_type=LiGRLayers
         )
     elif arguments.model == "sasrec":
-        model = SASRecModel(**settings, n_heads=1, loss="softmax", lightning_module_type=asked_only())
+        model = SASRecModel(**settings, n_heads=1, loss="softmax")
     else:
-        model = BERT4RecModel(**settings, n_heads=1, loss="softmax", lightning_module_type=asked_only())
+        model = BERT4RecModel(**settings, n_heads=1, loss="softmax")
     dataset = Dataset.construct(events)
     seconds = 0.0
     for _ in range(arguments.epochs):
@@ -167,11 +167,12 @@ def sequence_epochs(
 
 
 def asked_only() -> type:
-    """RecTools' training with its own full softmax, whose logits are made only where it has a target.
+    """RecTools' training with its own softmax, full or sampled, whose logits are made only where it has a target.
 
     RecTools makes those of padding and of items that BERT4Rec does not mask too, and gives them no weight: the same
     loss, at several times the cost where a catalogue is large and histories are short.
     """
+    import torch
     from rectools.models.nn.transformers.lightning import TransformerLightningModule
     from torch.nn.functional import cross_entropy
 
@@ -180,8 +181,12 @@ def asked_only() -> type:
             items = self.torch_model.item_model.get_all_embeddings()
             states = self.torch_model.encode_sessions(batch, items)
             asked = batch["y"] != 0
-            logits = self.torch_model.similarity_module(states[asked], items) / self.logits_t
-            return cross_entropy(logits, batch["y"][asked])
+            answers, candidates = batch["y"][asked], None
+            if "negatives" in batch:
+                candidates = torch.cat([answers[:, None], batch["negatives"][asked]], dim=1)
+                answers = torch.zeros_like(answers)
+            logits = self.torch_model.similarity_module(states[asked], items, candidates) / self.logits_t
+            return cross_entropy(logits, answers)
 
     return AskedOnly
 
