@@ -19,6 +19,7 @@ from mmsrarec.data import Histories
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger
 from mmsrarec.retrieve.sequence_model import SequenceModel
+from mmsrarec.retrieve.sequence_model.negatives import SharedNegatives
 from mmsrarec.retrieve.sequence_model.networks import ItemEmbedding
 from mmsrarec.retrieve.sequence_model.training import next_item_loss, validation_ndcg
 from mmsrarec.retrieve.sequence_model.unseen import UnseenItems
@@ -113,7 +114,8 @@ class TestLoss:
     def loss(self, rows: slice, negatives: list[int]) -> torch.Tensor:
         targets, drawn = self.targets[rows], torch.tensor(negatives)
         same = targets[:, None] == drawn
-        return next_item_loss(self.hidden[rows], self.embedding[targets], self.embedding[drawn], same)
+        once = torch.zeros(len(drawn))
+        return next_item_loss(self.hidden[rows], self.embedding[targets], self.embedding[drawn], same, once)
 
     def test_with_every_item_as_a_negative_it_is_the_full_softmax(self):
         full = torch.nn.functional.cross_entropy(self.hidden @ self.embedding.T, self.targets)
@@ -121,6 +123,24 @@ class TestLoss:
 
     def test_a_negative_that_is_the_target_does_not_count(self):
         assert self.loss(slice(1), [0, 0]).item() == pytest.approx(0.0, abs=1e-6)
+
+    def test_draws_of_any_probability_estimate_the_full_softmax(self):
+        counts = np.array([500, 200, 100, 50, 20, 10, 5, 2, 1])
+        drawn, log_expected = SharedNegatives.of(counts).draw(200_000, np.random.default_rng(0))
+        negatives, same = torch.from_numpy(drawn), self.targets[:, None] == torch.from_numpy(drawn)
+        estimated = next_item_loss(
+            self.hidden,
+            self.embedding[self.targets],
+            self.embedding[negatives],
+            same,
+            torch.from_numpy(log_expected),
+        )
+        full = torch.nn.functional.cross_entropy(self.hidden @ self.embedding.T, self.targets)
+        assert estimated.item() == pytest.approx(full.item(), rel=0.01)
+
+    def test_items_that_nobody_took_are_no_negatives(self):
+        drawn, _ = SharedNegatives.of(np.array([0, 3, 0, 1])).draw(1000, np.random.default_rng(0))
+        assert set(drawn) == {1, 3}
 
 
 class TestFit:

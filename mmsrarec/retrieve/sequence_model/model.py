@@ -29,6 +29,7 @@ __all__ = ["SequenceModel"]
 KIND = "sequence_model"
 FULL_SOFTMAX_LIMIT = 5000
 SHARED_NEGATIVES = 1024
+_LOSS_VERSION = 2  # an unfinished training that used another loss is begun anew
 
 _WEIGHTS = "weights.safetensors"
 _PARAMETERS = "parameters.json"
@@ -56,8 +57,8 @@ class SequenceModel(Growing):
         Share of values zeroed in training, 0 or more and below 1.
     negatives
         ``"auto"``: the full softmax up to a catalogue of 5,000 items, 1,024 negatives above. ``None``: the full
-        softmax; a batch then holds a float for each of its positions and each item. A number: that many
-        uniform negatives, shared by the positions of a batch.
+        softmax; a batch then holds a float for each of its positions and each item. A number: that many negatives,
+        shared by the positions of a batch, half of them uniform and half by popularity, and weighed for it.
     id_dropout
         Share of items in training that are represented by their content alone, 0 or more and below 1, so that items
         without events are embedded well; without effect where no content is given.
@@ -399,7 +400,7 @@ class SequenceModel(Growing):
         given = None if validation is None else [validation.indptr, validation.items, validation.timestamps]
         parameters = {name: value for name, value in self.get_params().items() if name != "device"}
         events = [histories.indptr, histories.items, histories.timestamps]
-        return fingerprint(parameters, n_items, events, content, given)
+        return fingerprint(_LOSS_VERSION, parameters, n_items, events, content, given)
 
     def _checked(self, histories: Sequence[npt.ArrayLike]) -> Histories:
         flat = Histories.of(histories)

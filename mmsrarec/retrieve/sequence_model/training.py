@@ -19,6 +19,7 @@ from mmsrarec.data import Histories
 from mmsrarec.progress import Ticker, logger, ticker
 from mmsrarec.retrieve.sequence_model.checkpoint import Checkpoint, Progress
 from mmsrarec.retrieve.sequence_model.encoding import encode_last, padded_gaps, read_gaps
+from mmsrarec.retrieve.sequence_model.negatives import SharedNegatives
 from mmsrarec.retrieve.sequence_model.networks import Network
 from mmsrarec.retrieve.sequence_model.time_gaps import some_unknown
 from mmsrarec.retrieve.sequence_model.unseen import UnseenItems
@@ -46,12 +47,13 @@ class Plan:
     seed: int
 
 
-def next_item_loss(hidden: Tensor, positives: Tensor, negatives: Tensor, same: Tensor) -> Tensor:
-    """Mean cross-entropy of the next item over itself and negatives that all positions share.
+def next_item_loss(
+    hidden: Tensor, positives: Tensor, negatives: Tensor, same: Tensor, log_expected: Tensor
+) -> Tensor:
+    """Mean cross-entropy of the next item, the sum over all items estimated from negatives that all positions share.
 
-    With negatives drawn uniformly, the loss is least where the scores equal log P(item | history) up to a
-    constant, as with the full softmax, so no correction for the sampling is due. One draw serves all positions
-    of a batch: memory is positions × negatives, never positions × items.
+    Each negative stands for as many items as it was unlikely to be drawn, the next item for itself alone. One draw
+    serves all positions of a batch: memory is positions × negatives, never positions × items.
 
     Parameters
     ----------
@@ -63,6 +65,8 @@ def next_item_loss(hidden: Tensor, positives: Tensor, negatives: Tensor, same: T
         float (negatives, dimension).
     same
         bool (positions, negatives), whether a negative is the position's own next item; it does not count there.
+    log_expected
+        float (negatives,), logarithm of how often each was to be expected among them.
 
     Returns
     -------
@@ -70,7 +74,8 @@ def next_item_loss(hidden: Tensor, positives: Tensor, negatives: Tensor, same: T
         Scalar.
     """
     positive = (hidden * positives).sum(dim=-1)  # (positions,)
-    scores = (hidden @ negatives.T).masked_fill(same, _SAME_ITEM)  # (positions, negatives)
+    scores = torch.addmm(-log_expected, hidden, negatives.T)  # (positions, negatives)
+    scores = scores.masked_fill(same, _SAME_ITEM)
     return (torch.logsumexp(torch.cat([positive[:, None], scores], dim=1), dim=1) - positive).mean()
 
 
@@ -164,7 +169,8 @@ def train(
     optimizer = torch.optim.Adam(network.parameters(), lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
     progress, best = checkpoint.read(network, average, optimizer)
     gaps = read_gaps(network, histories)
-    run = _Run(network, average, optimizer, histories, gaps, np.flatnonzero(counts), plan, max_length)
+    negatives = SharedNegatives.of(counts)
+    run = _Run(network, average, optimizer, histories, gaps, negatives, plan, max_length)
     with ticker(description, total=(plan.epochs - progress.epochs) * targets) as shown:
         while progress.epochs < plan.epochs and not progress.is_stopped(plan.patience):
             loss = run.epoch(progress.epochs, shown)
@@ -186,7 +192,7 @@ def train(
 class _Run:
     """What stays the same from epoch to epoch.
 
-    `gaps` are what :func:`read_gaps` gives, `seen` the items that negatives are drawn from.
+    `gaps` are what :func:`read_gaps` gives.
     """
 
     network: Network
@@ -194,7 +200,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     histories: Histories
     gaps: npt.NDArray[np.int8] | None
-    seen: npt.NDArray[np.int64]
+    negatives: SharedNegatives
     plan: Plan
     max_length: int
 
@@ -236,12 +242,16 @@ class _Run:
         if self.plan.negatives is None:
             hidden = self.network(embedding(items), numbers)[positions]
             return F.cross_entropy(hidden @ embedding.table().T, targets), len(targets)
-        negatives = torch.from_numpy(generator.choice(self.seen, self.plan.negatives)).to(device)
+        drawn, log_expected = (
+            torch.from_numpy(array).to(device)
+            for array in self.negatives.draw(self.plan.negatives, generator)
+        )
         # One lookup, because each one costs a gradient of the whole table.
-        rows = embedding(torch.cat([items.ravel(), targets, negatives]))
-        embedded, positive, negative = rows.split([items.numel(), len(targets), len(negatives)])
+        rows = embedding(torch.cat([items.ravel(), targets, drawn]))
+        embedded, positive, negative = rows.split([items.numel(), len(targets), len(drawn)])
         hidden = self.network(embedded.view(*items.shape, -1), numbers)[positions]
-        return next_item_loss(hidden, positive, negative, targets[:, None] == negatives), len(targets)
+        same = targets[:, None] == drawn
+        return next_item_loss(hidden, positive, negative, same, log_expected), len(targets)
 
     @torch.no_grad()
     def _follow(self, step: int, horizon: int) -> None:
