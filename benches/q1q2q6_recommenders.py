@@ -22,7 +22,7 @@ from rich.table import Table
 from benches.quality_data import SETS, Split, item_vectors, load_split
 from mmsrarec.evaluate import Popularity, bootstrap_interval, calibration_error, paired_test, reliability
 from mmsrarec.evaluate.metrics import auc, hit_rate, mid_ranks, ndcg
-from mmsrarec.rank import BlendRanker, Signals, UserSignals, choose_candidates
+from mmsrarec.rank import FEATURES, BlendRanker, Signals, UserSignals, choose_candidates
 from mmsrarec.recommender.blending import fit_blend
 from mmsrarec.recommender.engine import Engine
 from mmsrarec.retrieve import (
@@ -40,6 +40,7 @@ USERS_AT_ONCE = 512
 NEGATIVES = 20
 PEERS = ("sasrec", "esasrec", "bert4rec", "recbole", "als")
 Ranks = dict[str, np.ndarray]
+_SEQUENCE = FEATURES.index("sequence")
 
 
 def main(words: Sequence[str]) -> int:
@@ -152,7 +153,7 @@ def test_ranks(split: Split, engine: Engine, blend: BlendRanker) -> tuple[Ranks,
         retrieved, *protocols = engine.features(chunk.histories, contexts, ways, exclude_users=excluded)
         by_sequence, by_blend = {}, {}
         for by, pairs in zip(sampled, protocols, strict=True):
-            by_sequence[by] = ranks_of([matrix[:, 1] for _, matrix in pairs])
+            by_sequence[by] = ranks_of([matrix[:, _SEQUENCE] for _, matrix in pairs])
             scores = [blend.score(matrix) for _, matrix in pairs]
             by_blend[by] = ranks_of(scores)
             if by == "uniform":
