@@ -22,8 +22,8 @@ def test_interval_is_seeded_and_paired_over_columns():
     low, high = bootstrap_interval(np.column_stack([values, values + 1]), seed=3)
     assert low[1] - low[0] == pytest.approx(1)
     assert high[1] - high[0] == pytest.approx(1)
-    assert bootstrap_interval(values, seed=3) == (low[0], high[0])
-    assert bootstrap_interval(values, seed=4) != (low[0], high[0])
+    assert bootstrap_interval(values, seed=3) == pytest.approx((low[0], high[0]), rel=1e-12)
+    assert bootstrap_interval(values, seed=4) != pytest.approx((low[0], high[0]), rel=1e-12)
 
 
 def test_chunks_of_resamples_are_all_used(monkeypatch: pytest.MonkeyPatch):
