@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,22 +45,25 @@ def supervised_config(workdir: Path, *, seed: int, cpu: bool) -> SFTConfig:
     cpu
         Whether the model is on the CPU; the precision is then float32.
     """
-    return SFTConfig(
-        output_dir=str(workdir),
-        # One example may be six prompts in one sequence.
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=8,
-        num_train_epochs=1,
-        learning_rate=2e-4,
-        lr_scheduler_type="cosine",
-        warmup_steps=5,
-        weight_decay=0.0,
-        gradient_checkpointing=not cpu,
-        bf16=not cpu,
-        use_cpu=cpu,
-        save_steps=20,
-        seed=seed,
-    )
+    with warnings.catch_warnings():
+        # The name that TRL itself still uses; its successor is not there in every supported transformers.
+        warnings.filterwarnings("ignore", "`gradient_checkpointing`", FutureWarning)
+        return SFTConfig(
+            output_dir=str(workdir),
+            # One example may be six prompts in one sequence.
+            per_device_train_batch_size=1,
+            gradient_accumulation_steps=8,
+            num_train_epochs=1,
+            learning_rate=2e-4,
+            lr_scheduler_type="cosine",
+            warmup_steps=5,
+            weight_decay=0.0,
+            gradient_checkpointing=not cpu,
+            bf16=not cpu,
+            use_cpu=cpu,
+            save_steps=20,
+            seed=seed,
+        )
 
 
 RESUMABLE: dict[str, Any] = {

@@ -6,7 +6,6 @@ answer with keywords as they are and need none of it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,17 +139,13 @@ def warm_start_config(workdir: str | Path, *, seed: int, cpu: bool) -> SFTConfig
     cpu
         Whether the model is on the CPU; the precision is then float32.
     """
-    with warnings.catch_warnings():
-        # The name that TRL itself still uses; its successor is not there in every supported transformers.
-        warnings.filterwarnings("ignore", "`gradient_checkpointing`", FutureWarning)
-        usual = supervised_config(Path(workdir), seed=seed, cpu=cpu)
-        return replace(
-            usual,
-            per_device_train_batch_size=8,
-            gradient_accumulation_steps=1,
-            learning_rate=1e-3,
-            save_steps=10,
-        )
+    return replace(
+        supervised_config(Path(workdir), seed=seed, cpu=cpu),
+        per_device_train_batch_size=8,
+        gradient_accumulation_steps=1,
+        learning_rate=1e-3,
+        save_steps=10,
+    )
 
 
 def warm_start(

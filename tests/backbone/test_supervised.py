@@ -12,7 +12,7 @@ from peft import LoraConfig
 from trl import SFTConfig
 
 from mmsrarec.backbone import Backbone, Prompt, supervised_tune
-from mmsrarec.backbone.supervised import StepLog, last_checkpoint
+from mmsrarec.backbone.supervised import StepLog, last_checkpoint, supervised_config
 from mmsrarec.errors import InputError
 from mmsrarec.testing import TinyPicture
 from mmsrarec.testing import tiny_qwen as make_tiny_qwen
@@ -294,3 +294,8 @@ def test_bad_arguments_are_named(tiny_llama: Backbone, tmp_path: Path) -> None:
         supervised_tune(tiny_llama, "tuned", PROMPTS, ANSWERS[:1], workdir=tmp_path)
     with pytest.raises(InputError, match="prompts and answers must be of one length of 1 or more, got 0"):
         supervised_tune(tiny_llama, "tuned", [], [], workdir=tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_defaults_warn_of_nothing(tmp_path):
+    assert supervised_config(tmp_path, seed=3, cpu=True).seed == 3

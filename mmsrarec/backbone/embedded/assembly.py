@@ -84,6 +84,8 @@ def load_embedded(
         model = LlavaForConditionalGeneration.from_pretrained(
             None, config=config, state_dict=state, dtype=dtype
         )
+    # transformers makes the name "None" of it, and PEFT would look for a model of that name on the hub at each save.
+    model.name_or_path = model.config.name_or_path = ""
     model.generation_config = GenerationConfig(
         bos_token_id=config.text_config.bos_token_id,
         eos_token_id=config.text_config.eos_token_id,
@@ -101,7 +103,7 @@ def _configuration(
     text.pad_token_id = tokenizer.pad_token_id
     text.bos_token_id = tokenizer.bos_token_id
     text.eos_token_id = tokenizer.eos_token_id
-    config = LlavaConfig(
+    return LlavaConfig(
         vision_config=tower,
         text_config=text,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
@@ -113,8 +115,6 @@ def _configuration(
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )
-    config.name_or_path = "embedded"
-    return config
 
 
 def _with_image_row(embedding: torch.Tensor) -> torch.Tensor:
