@@ -174,7 +174,6 @@ def measure(interactions: int, epochs: int) -> dict[str, Any]:
 
 def _run(shop: Shop, epochs: int) -> dict[str, Any]:
     from mmsrarec import Dataset, Recommender, testing
-    from mmsrarec.backbone import Backbone
     from mmsrarec.data import ItemContent
     from mmsrarec.rank import BlendRanker
     from mmsrarec.recommender import PRESETS
@@ -182,9 +181,8 @@ def _run(shop: Shop, epochs: int) -> dict[str, Any]:
     from mmsrarec.recommender.components import Components, Retrieval, join
     from mmsrarec.recommender.known_users import KnownUsers
     from mmsrarec.retrieve import SequenceModel, SimilarUsers
-    from mmsrarec.summarize import Summarizer
 
-    backbone = Backbone.load(testing.tiny_llama(), device="cpu")
+    _, tokenizer = testing.tiny_llama()
     items = pl.DataFrame({"item_id": np.arange(shop.n_items), "title": [words[0] for words in shop.keywords]})
     is_late = pl.int_range(pl.len()) % 100 == 0
     late, early = shop.events.filter(is_late), shop.events.filter(~is_late)
@@ -216,20 +214,16 @@ def _run(shop: Shop, epochs: int) -> dict[str, Any]:
     retrieval = timed(
         "counts",
         lambda: Retrieval.assemble(
-            backbone, contents, shop.keywords, model, similar_users, taken, history=5, neighbours=3
+            tokenizer, contents, shop.keywords, model, similar_users, taken, history=5, neighbours=3
         ),
     )
     parts = Components(
         users=users,
         content_keys=[""] * shop.n_items,
-        backbone=backbone,
-        aligned=False,
-        tuned=False,
-        summarizer=Summarizer(backbone=backbone, encoder=None, warm_start_items=0, grpo_steps=0),
+        language_model=None,
         encoder_fingerprint="",
         retrieval=retrieval,
         blend=BlendRanker(),
-        without=frozenset({"mllm"}),
     )
     usable = np.random.default_rng(0).permutation(np.flatnonzero(held_out.lengths >= 2))[:MOST_BLEND_USERS]
     parts.blend, _ = timed(
@@ -245,7 +239,7 @@ def _run(shop: Shop, epochs: int) -> dict[str, Any]:
     recommender = Recommender(preset=replace(PRESETS["demo"], candidates=BUDGET))
     recommender._take(parts)
     asked = train.user_ids.gather_every(max(1, train.n_users // ASKED))[:ASKED].to_list()
-    timed("recommend", lambda: recommender.recommend(asked, k=10))
+    timed("recommend", lambda: recommender.recommend(asked, k=10, language_model=False))
     timed("update", lambda: recommender.update(late))
     vectors = recommender.engine_.signals.similar_users.vectors_
     weights = sum(value.nbytes for value in model._network.state_dict().values())

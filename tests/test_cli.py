@@ -415,6 +415,17 @@ def test_filters_of_recommend(fitted, capsys):
     assert [record["item_id"] for record in json.loads(capsys.readouterr().out)] == ["i1"]
 
 
+@pytest.fixture
+def no_language_model(monkeypatch):
+    from mmsrarec.backbone import Backbone
+
+    def refuse(*asked, **named):
+        raise AssertionError("the language model was loaded")
+
+    monkeypatch.setattr(Backbone, "load", refuse)
+
+
+@pytest.mark.usefixtures("no_language_model")
 def test_recommend_and_explain_in_real_time(fitted, capsys):
     words = [fitted.model, "--user", "u1", "--no-language-model"]
     assert run(["recommend", *words, "-k", "3", "-f", "json"]) == 0
@@ -473,10 +484,11 @@ def test_explain_as_text_and_as_a_page(fitted, capsys, tmp_path):
     assert "for this person?" in capsys.readouterr().out
 
 
-def test_search_finds_by_the_words_of_the_items(fitted, capsys):
+def test_search_finds_by_the_words_of_the_items(fitted, capsys, request):
     from mmsrarec import Recommender
 
     keywords = Recommender.load(fitted.model).search("item keywords", 3)
+    request.getfixturevalue("no_language_model")
     assert run(["search", fitted.model, "item keywords", "-k", "3", "-f", "json"]) == 0
     shown = capsys.readouterr().out
     assert [row["item_id"] for row in json.loads(shown)] == keywords["item_id"].to_list()

@@ -39,7 +39,7 @@ NotAsked = Annotated[
     bool,
     typer.Option(
         "--no-language-model",
-        help="Do not ask the language model; go by what it taught when the model was fitted, in real time.",
+        help="Do not load or ask the language model; go by what it taught when the model was fitted, in real time.",
     ),
 ]
 Blocked = Annotated[
@@ -53,6 +53,8 @@ def load_model(
     images: Path | None,
     device: str | None,
     encoder: str | None = None,
+    *,
+    language_model: bool = True,
 ) -> Recommender:
     """Read a saved model, showing that it takes a moment."""
     from mmsrarec.storage import read_artefact
@@ -62,7 +64,14 @@ def load_model(
     with console.status("loading the model"):
         from mmsrarec.recommender import Recommender
 
-        return Recommender.load(model, backbone=backbone, encoder=encoder, images=images, device=device)
+        return Recommender.load(
+            model,
+            backbone=backbone,
+            encoder=encoder,
+            images=images,
+            device=device,
+            language_model=language_model,
+        )
 
 
 def recommend(
@@ -85,7 +94,7 @@ def recommend(
 ) -> None:
     """Recommend items out of the whole catalogue."""
     _one_of(user, history, at)
-    recommender = load_model(model, backbone, images, device)
+    recommender = load_model(model, backbone, images, device, language_model=not no_language_model)
     arguments: dict[str, Any] = {
         "k": k, "exclude_seen": not include_seen, "at": at, "language_model": not no_language_model
     }  # fmt: skip
@@ -210,9 +219,9 @@ def explain(
 ) -> None:
     """Say why an item stands where it stands for a person."""
     _one_of(user, history, at)
-    recommender = load_model(model, backbone, images, device)
-    wanted = None if item is None else item_ids(recommender, [item])[0]
     asking = not no_language_model
+    recommender = load_model(model, backbone, images, device, language_model=asking)
+    wanted = None if item is None else item_ids(recommender, [item])[0]
     if history is not None:
         taken = item_ids(recommender, history, "--history")
         explanation = recommender.explain(item=wanted, history=taken, language_model=asking)
@@ -238,7 +247,7 @@ def search(
     """Find items by words."""
     import narwhals as nw
 
-    recommender = load_model(model, backbone, images, device)
+    recommender = load_model(model, backbone, images, device, language_model=False)
     found = nw.from_native(recommender.search(text, k), eager_only=True).to_polars()
     if not len(found) and format is OutputFormat.TABLE:
         say("no item shares a word with that; try other words")

@@ -183,7 +183,7 @@ def write_run_report(
             "items": parts.catalogue.n_items,
             "known users": len(parts.users),
             "training events": int(parts.popularity.sum()),
-            "backbone": parts.backbone.name,
+            "backbone": parts.require_language_model().backbone.name,
             **_student(recommender),
             "preset": preset if isinstance(preset, str) else "custom",
             "history": recommender.history,

@@ -96,6 +96,7 @@ def recommendation_cost(
         If the language model was left out, or `users` is below 1.
     """
     engine, parts = recommender.engine_, recommender.parts_
+    backbone = parts.require_language_model().backbone
     if engine.ranker is None:
         raise InputError(
             "the recommender was fitted without its language model, so there is nothing to count."
@@ -105,7 +106,6 @@ def recommendation_cost(
     cases = EvaluationCases.from_dataset(test, popularity=parts.popularity, negatives=negatives, seed=seed)
     cases = cases.select(np.random.default_rng(seed).permutation(len(cases))[:users])
     candidates = list(np.column_stack([cases.positives, cases.negatives["uniform"]]))
-    backbone = parts.backbone
     backbone.output_head()  # checked once a process, which is no part of a recommendation
     backbone.features.clear()
     with counting(backbone) as cost:

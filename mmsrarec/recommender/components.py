@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from mmsrarec.backbone import Backbone, Readout, count_tokens, cut_text
 from mmsrarec.data import Dataset, Histories, ItemContent
+from mmsrarec.errors import InputError
 from mmsrarec.rank import BlendRanker, MLLMRanker, Signals, Student
 from mmsrarec.recommender.engine import Engine
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.retrieve import ContextBuilder, ItemView, PathFinder, SequenceModel, SimilarUsers, item_text
 from mmsrarec.summarize import Summarizer
 
-__all__ = ["RANK_ADAPTER", "READOUT", "Components", "Retrieval", "join"]
+__all__ = ["RANK_ADAPTER", "READOUT", "Components", "LanguageModel", "Retrieval", "join"]
 
 RANK_ADAPTER = "rank"
 """Name of the adapter that supervised fine-tuning makes."""
@@ -36,17 +38,20 @@ class Retrieval:
         Sequence model, similar users and what is counted, over training users.
     builder
         Builds contexts from histories.
+    tokenizer
+        The language model's, which counts and cuts what a prompt says.
     """
 
     contents: list[ItemContent]
     keywords: list[tuple[str, ...]]
     signals: Signals
     builder: ContextBuilder
+    tokenizer: Any
 
     @classmethod
     def assemble(
         cls,
-        backbone: Backbone,
+        tokenizer: Any,
         contents: list[ItemContent],
         keywords: list[tuple[str, ...]],
         sequence_model: SequenceModel,
@@ -61,7 +66,6 @@ class Retrieval:
 
         A fit, a load and every update go through here, so that a model that has grown is one that was made at once.
         """
-        tokenizer = backbone.tokenizer
         signals = Signals.fit(sequence_model, similar_users, taken, keywords)
         texts = None
         if "keywords" in without:
@@ -84,12 +88,35 @@ class Retrieval:
             count_tokens=lambda text: count_tokens(text, tokenizer),
             paths=None if "paths" in without else PathFinder(signals.paths),
         )
-        return cls(contents, keywords, signals, builder)
+        return cls(contents, keywords, signals, builder, tokenizer)
 
     @property
     def view(self) -> ItemView:
         """Words and pictures of the catalogue."""
         return self.builder.view
+
+
+@dataclass
+class LanguageModel:
+    """The language model of a recommender, and what was made with it.
+
+    Attributes
+    ----------
+    backbone
+        With the adapter :data:`RANK_ADAPTER` if one was tuned.
+    aligned, tuned
+        Whether the projector was aligned on the catalogue, and whether the adapter was tuned.
+    summarizer
+        Writes the keywords of new items. After a load it has no encoder yet.
+    readout
+        The last step of tuning; ``None`` if there was none, or none was better than the words yes and no.
+    """
+
+    backbone: Backbone
+    aligned: bool
+    tuned: bool
+    summarizer: Summarizer
+    readout: Readout | None = None
 
 
 @dataclass
@@ -102,18 +129,12 @@ class Components:
         The items, and the known users with what they took.
     content_keys
         Hash of the content that each item's keywords were made from, by dense id.
-    backbone
-        With the adapter :data:`RANK_ADAPTER` if one was tuned.
-    aligned, tuned
-        Whether the projector was aligned on the catalogue, and whether the adapter was tuned.
-    summarizer
-        Writes the keywords of new items. After a load it has no encoder yet.
+    language_model
+        ``None`` in a recommender that was loaded without it.
     encoder_fingerprint
         Of the sentence encoder of the fit.
     retrieval
         Keywords, sequence model, similar users, and what is counted.
-    readout
-        The last step of tuning; ``None`` if there was none, or none was better than the words yes and no.
     blend
         The last step of the ranking.
     student
@@ -126,15 +147,11 @@ class Components:
 
     users: KnownUsers
     content_keys: list[str]
-    backbone: Backbone
-    aligned: bool
-    tuned: bool
-    summarizer: Summarizer
+    language_model: LanguageModel | None
     encoder_fingerprint: str
     retrieval: Retrieval
     blend: BlendRanker
     without: frozenset[str] = field(default_factory=frozenset)
-    readout: Readout | None = None
     student: Student | None = None
     vectors: np.ndarray | None = None
 
@@ -143,6 +160,21 @@ class Components:
         """The items alone, without what anybody took."""
         data = self.users.data
         return replace(data, interactions=data.interactions.clear(), user_ids=data.user_ids.clear())
+
+    def require_language_model(self) -> LanguageModel:
+        """Return the language model.
+
+        Raises
+        ------
+        InputError
+            If the recommender was loaded without it.
+        """
+        if self.language_model is None:
+            raise InputError(
+                "the recommender was loaded without its language model; recommend and explain with "
+                "language_model=False, or load it with Recommender.load(folder)."
+            )
+        return self.language_model
 
     @property
     def popularity(self) -> np.ndarray:
@@ -164,7 +196,7 @@ class Components:
         """Return new parts from other events or items; `taken` is what is knowledge of them. These stay as they are."""
         old = self.retrieval
         retrieval = Retrieval.assemble(
-            self.backbone,
+            old.tokenizer,
             old.contents if contents is None else contents,
             old.keywords if keywords is None else keywords,
             sequence_model,
@@ -185,13 +217,14 @@ class Components:
 
 def join(parts: Components, *, candidates: int) -> Engine:
     """Join fitted parts into what scores."""
-    adapter = RANK_ADAPTER if parts.tuned else None
+    model, ranker = parts.language_model, None
+    if model is not None and "mllm" not in parts.without:
+        adapter = RANK_ADAPTER if model.tuned else None
+        ranker = MLLMRanker(model.backbone, parts.retrieval.view, adapter=adapter, readout=model.readout)
     return Engine(
         builder=parts.retrieval.builder,
         signals=parts.retrieval.signals,
-        ranker=None
-        if "mllm" in parts.without
-        else MLLMRanker(parts.backbone, parts.retrieval.view, adapter=adapter, readout=parts.readout),
+        ranker=ranker,
         blend=parts.blend,
         budget=candidates,
         student=parts.student,

@@ -77,11 +77,11 @@ class Fitted:
         Raises
         ------
         InputError
-            If an id is unknown or the lengths differ.
+            If an id is unknown, the lengths differ, or the recommender was loaded without its language model.
         """
         asked = read_people(self._parts, users, histories, timestamps, at)
         candidates, ragged = read_candidates(self._parts.catalogue, items, len(asked.histories))
-        by_row = self._engine.probability(
+        by_row = self._engine_for(language_model=True).probability(
             asked.histories, candidates, exclude_users=asked.exclude_users, progress="scoring"
         )
         if ragged:
@@ -229,7 +229,10 @@ class Fitted:
 
     def _engine_for(self, language_model: bool) -> Engine:
         check_flag("language_model", language_model)
-        return self._engine if language_model else self._engine.without_language_model()
+        if not language_model:
+            return self._engine.without_language_model()
+        self._parts.require_language_model()
+        return self._engine
 
 
 def _recommend(engine: Engine, asked: Asked, k: int, allowed: Sequence[np.ndarray]) -> list[Ranked]:

@@ -20,7 +20,7 @@ from mmsrarec.data import Dataset, Histories, ItemContent
 from mmsrarec.errors import InputError
 from mmsrarec.rank import FEATURES, BlendRanker, Student
 from mmsrarec.recommender.blending import MOST_BLEND_USERS, fit_blend
-from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, Retrieval, join
+from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, LanguageModel, Retrieval, join
 from mmsrarec.recommender.contents import content_keys, read_contents
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.recommender.settings import FitSettings
@@ -131,7 +131,7 @@ class Fit:
             lambda folder: SimilarUsers.load(folder / "model", sequence_model),
         )
         retrieval = Retrieval.assemble(
-            self.backbone,
+            self.backbone.tokenizer,
             self.contents,
             keywords,
             sequence_model,
@@ -144,10 +144,9 @@ class Fit:
         parts = Components(
             users=self.users,
             content_keys=keys,
-            backbone=self.backbone,
-            aligned=aligned,
-            tuned=preset.tune_examples > 0,
-            summarizer=summarizer,
+            language_model=LanguageModel(
+                self.backbone, aligned=aligned, tuned=preset.tune_examples > 0, summarizer=summarizer
+            ),
             encoder_fingerprint=self.encoder.fingerprint,
             retrieval=retrieval,
             blend=BlendRanker(),
@@ -253,7 +252,7 @@ class Fit:
     def _rank_stages(
         self, workspace: Workspace, parts: Components, vectors: np.ndarray, retrieval_print: str
     ) -> None:
-        settings = self.settings
+        settings, model = self.settings, parts.require_language_model()
         ranker_print = fingerprint(
             retrieval_print,
             self.backbone.fingerprint,
@@ -271,12 +270,12 @@ class Fit:
             config_text(settings.lora),
             settings.seed,
         )
-        if parts.tuned or settings.preset.readout_users:
-            parts.readout = workspace.stage(
+        if model.tuned or settings.preset.readout_users:
+            model.readout = workspace.stage(
                 "ranker",
                 ranker_print,
-                lambda folder: self._fit_ranker(parts, folder),
-                lambda folder: self._load_ranker(folder, tuned=parts.tuned),
+                lambda folder: self._fit_ranker(parts, folder, tuned=model.tuned),
+                lambda folder: self._load_ranker(folder, tuned=model.tuned),
             )
         self.made_from = fingerprint(ranker_print, settings.preset.blend_users, FEATURES)
         parts.vectors = vectors.astype(np.float16)
@@ -292,9 +291,9 @@ class Fit:
         if parts.student is None or not parts.student.informative:
             parts.vectors = None
 
-    def _fit_ranker(self, parts: Components, folder: Path) -> None:
+    def _fit_ranker(self, parts: Components, folder: Path, *, tuned: bool) -> None:
         settings, checkpoint = self.settings, folder / CHECKPOINT
-        if parts.tuned and not (folder / "adapter").exists():
+        if tuned and not (folder / "adapter").exists():
             tune_adapter(
                 parts,
                 settings,
@@ -303,7 +302,7 @@ class Fit:
                 folder=folder / "adapter",
                 checkpoint=checkpoint,
             )
-        elif parts.tuned:
+        elif tuned:
             self._load_ranker(folder, tuned=True)
         if settings.preset.readout_users:
             readout = make_readout(parts, settings, self.histories, checkpoint=checkpoint / "readout")

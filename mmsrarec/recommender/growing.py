@@ -97,9 +97,10 @@ def add_items(
     logger.info("add_items: %d new, %d changed, %d given in all", len(new), len(changed), len(read))
     if not new and not changed:
         return parts, bad_rows
-    parts.summarizer.encoder = encoder
+    summarizer = parts.require_language_model().summarizer
+    summarizer.encoder = encoder
     with KeywordTable(table) as rows:
-        written = parts.summarizer.summarize([read[item] for item in changed + new], rows)
+        written = summarizer.summarize([read[item] for item in changed + new], rows)
     old = parts.retrieval
     contents = [data.item_content(item) for item in range(data.n_items)]
     hashes, keywords = list(parts.content_keys), list(old.keywords)

@@ -8,6 +8,7 @@
 ``summarizer/``           what writes the keywords of new items
 ``sequence_model/``       SASRec or GRU4Rec
 ``similar_users/``        the knowledge base
+``tokenizer.json``        the language model's tokenizer, all of it that a load without the model needs
 ``ranker/``               the tuned adapter, if there is one
 ``readout.safetensors``   the readout, if there is one
 ``alignment/``            the aligned projector, if there is one
@@ -26,11 +27,12 @@ from typing import Any
 
 import polars as pl
 from safetensors.numpy import load_file, save_file
+from transformers import PreTrainedTokenizerFast
 
 from mmsrarec.backbone import Backbone, Readout, SentenceEncoder, load_projector, save_projector
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.rank import BlendRanker, Student
-from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, Retrieval
+from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, LanguageModel, Retrieval
 from mmsrarec.recommender.known_users import KnownUsers
 from mmsrarec.recommender.presets import Preset
 from mmsrarec.retrieve import SequenceModel, SimilarUsers
@@ -50,6 +52,7 @@ __all__ = ["KIND", "load_components", "save_components"]
 
 KIND = "recommender"
 _VECTORS = "vectors.safetensors"
+_TOKENIZER = "tokenizer.json"
 _NOT_STORED = ("lora", "grpo", "sft", "device")
 
 
@@ -65,7 +68,13 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
         needed to predict.
     folder
         Final name of the artefact.
+
+    Raises
+    ------
+    InputError
+        If the recommender was loaded without its language model.
     """
+    model = parts.require_language_model()
     given = {name: parameters[name] for name in ("backbone", "encoder")}
     inside = {name: _travels(name, value) for name, value in given.items()}
     images = parts.users.data.images
@@ -77,13 +86,13 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
     stored["without"] = sorted(parts.without)
     about = {
         "parameters": stored,
-        "backbone_fingerprint": parts.backbone.fingerprint,
+        "backbone_fingerprint": model.backbone.fingerprint,
         "encoder_fingerprint": parts.encoder_fingerprint,
-        "tuned": parts.tuned,
-        "readout": parts.readout is not None,
+        "tuned": model.tuned,
+        "readout": model.readout is not None,
         "student": parts.student is not None,
         "templates": template_fingerprint(),
-        "aligned": parts.aligned,
+        "aligned": model.aligned,
         "images": None if images is None else str(Path(images.root).resolve()),
     }
     signals = parts.retrieval.signals
@@ -95,20 +104,21 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
             _keywords_frame(parts).write_parquet(temporary)
         signals.sequence_model.save(path / "sequence_model")
         signals.similar_users.save(path / "similar_users")
-        parts.summarizer.save(path / "summarizer", training=False)
+        model.summarizer.save(path / "summarizer", training=False)
         parts.blend.save(path)
         if parts.student:
             parts.student.save(path)
         if parts.vectors is not None:
             save_file({"vectors": parts.vectors}, path / _VECTORS)
-        if parts.tuned:
-            parts.backbone.save_adapter(RANK_ADAPTER, path / "ranker")
-        if parts.readout:
-            parts.readout.save(path / READOUT)
-        if parts.aligned:
-            save_projector(parts.backbone, path / "alignment")
+        model.backbone.tokenizer.backend_tokenizer.save(str(path / _TOKENIZER))
+        if model.tuned:
+            model.backbone.save_adapter(RANK_ADAPTER, path / "ranker")
+        if model.readout:
+            model.readout.save(path / READOUT)
+        if model.aligned:
+            save_projector(model.backbone, path / "alignment")
         if inside["backbone"]:
-            parts.backbone.save_pretrained(path / "backbone")
+            model.backbone.save_pretrained(path / "backbone")
         if inside["encoder"]:
             SentenceEncoder.load(given["encoder"]).model.save(str(path / "encoder"))
 
@@ -132,9 +142,15 @@ def _travels(name: str, given: Any) -> bool:
 
 
 def load_components(
-    folder: str | Path, *, backbone: Any, encoder: Any, images: str | Path | None, device: str | None
+    folder: str | Path,
+    *,
+    backbone: Any,
+    encoder: Any,
+    images: str | Path | None,
+    device: str | None,
+    language_model: bool,
 ) -> tuple[Components, dict[str, Any]]:
-    """Read what :func:`save_components` wrote.
+    """Read what :func:`save_components` wrote; with `language_model` false, without the model itself.
 
     Returns
     -------
@@ -172,18 +188,7 @@ def load_components(
             parameters[name] = given
         elif (folder / name).is_dir():
             parameters[name] = str(folder / name)
-    model = Backbone.load(
-        parameters["backbone"], device=device, trust_remote_code=parameters["trust_remote_code"]
-    )
-    if about["aligned"]:
-        load_projector(model, folder / "alignment")
-    if model.fingerprint != about["backbone_fingerprint"]:
-        raise StoredFileError(
-            f"{folder} was fitted with another backbone than {parameters['backbone']!r} is now; give the model "
-            "it was fitted with as backbone=, or fit again."
-        )
-    if about["tuned"]:
-        model.load_adapter(RANK_ADAPTER, folder / "ranker")
+    model = _load_language_model(folder, about, parameters) if language_model else None
     users = _load_users(folder, images if images is not None else about["images"])
     words = pl.read_parquet(folder / "keywords.parquet")
     keywords = [tuple(keywords) for keywords in words["keywords"].to_list()]
@@ -192,7 +197,7 @@ def load_components(
     sequence_model = SequenceModel.load(folder / "sequence_model")
     without = frozenset(parameters["without"])
     retrieval = Retrieval.assemble(
-        model,
+        _load_tokenizer(folder) if model is None else model.backbone.tokenizer,
         [users.data.item_content(item) for item in range(users.data.n_items)],
         keywords,
         sequence_model,
@@ -209,19 +214,49 @@ def load_components(
     parts = Components(
         users=users,
         content_keys=words["content"].to_list(),
-        backbone=model,
-        aligned=about["aligned"],
-        tuned=about["tuned"],
-        summarizer=Summarizer.load(folder / "summarizer", backbone=model),
+        language_model=model,
         encoder_fingerprint=about["encoder_fingerprint"],
         retrieval=retrieval,
         blend=blend,
         without=without,
-        readout=Readout.load(folder / READOUT) if about["readout"] else None,
         student=student,
         vectors=vectors,
     )
     return parts, parameters
+
+
+def _load_language_model(folder: Path, about: dict[str, Any], parameters: dict[str, Any]) -> LanguageModel:
+    backbone = Backbone.load(
+        parameters["backbone"],
+        device=parameters["device"],
+        trust_remote_code=parameters["trust_remote_code"],
+    )
+    if about["aligned"]:
+        load_projector(backbone, folder / "alignment")
+    if backbone.fingerprint != about["backbone_fingerprint"]:
+        raise StoredFileError(
+            f"{folder} was fitted with another backbone than {parameters['backbone']!r} is now; give the model "
+            "it was fitted with as backbone=, or fit again."
+        )
+    if about["tuned"]:
+        backbone.load_adapter(RANK_ADAPTER, folder / "ranker")
+    return LanguageModel(
+        backbone,
+        aligned=about["aligned"],
+        tuned=about["tuned"],
+        summarizer=Summarizer.load(folder / "summarizer", backbone=backbone),
+        readout=Readout.load(folder / READOUT) if about["readout"] else None,
+    )
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    file = folder / _TOKENIZER
+    if not file.exists():
+        raise StoredFileError(
+            f"{folder} was saved by an earlier version, without what a load without the language model needs; load "
+            "it with the language model and save it again."
+        )
+    return PreTrainedTokenizerFast(tokenizer_file=str(file))
 
 
 def _keywords_frame(parts: Components) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from mmsrarec.progress import logger
 from mmsrarec.recommender.fitted import Fitted
 from mmsrarec.recommender.fitting import Fit
 from mmsrarec.recommender.growing import add_interactions, add_items
-from mmsrarec.recommender.parameters import HasParameters
+from mmsrarec.recommender.parameters import HasParameters, check_flag
 from mmsrarec.recommender.persistence import load_components, save_components
 from mmsrarec.recommender.presets import Preset
 from mmsrarec.recommender.settings import FitSettings
@@ -237,12 +237,13 @@ class Recommender(HasParameters, Fitted):
         Raises
         ------
         InputError
-            If a needed column is missing, `images` is another folder, or `strict` and there are bad rows.
+            If a needed column is missing, `images` is another folder, `strict` and there are bad rows, or the
+            recommender was loaded without its language model.
         StoredFileError
             If the sentence encoder is not that of the fit, or `workdir` cannot be written to.
         """
         parts = self._parts
-        encoder = parts.summarizer.encoder or self._load_encoder()
+        encoder = parts.require_language_model().summarizer.encoder or self._load_encoder()
         if encoder.fingerprint != parts.encoder_fingerprint:
             raise StoredFileError(
                 f"the recommender was fitted with another sentence encoder than {encoder.name!r} is now; give that "
@@ -306,7 +307,7 @@ class Recommender(HasParameters, Fitted):
         Raises
         ------
         InputError
-            If the recommender is not fitted.
+            If the recommender is not fitted, or was loaded without its language model.
         StoredFileError
             If `folder` cannot be written to.
         """
@@ -321,6 +322,7 @@ class Recommender(HasParameters, Fitted):
         encoder: Any = None,
         images: str | Path | None = None,
         device: str | None = None,
+        language_model: bool = True,
     ) -> Recommender:
         """Read a saved recommender.
 
@@ -336,6 +338,10 @@ class Recommender(HasParameters, Fitted):
             Folder of the pictures, if not where it was.
         device
             As in the constructor.
+        language_model
+            ``False`` leaves the language model where it is, and it need not be there: a recommender for real time, that
+            recommends and explains with ``language_model=False``, searches and updates as the whole one does. It has no
+            p(yes), and takes in no new items.
 
         Returns
         -------
@@ -347,8 +353,14 @@ class Recommender(HasParameters, Fitted):
         StoredFileError
             If a file is missing, damaged, foreign or of a newer format, or the backbone is another one.
         """
+        check_flag("language_model", language_model)
         parts, parameters = load_components(
-            folder, backbone=backbone, encoder=encoder, images=images, device=device
+            folder,
+            backbone=backbone,
+            encoder=encoder,
+            images=images,
+            device=device,
+            language_model=language_model,
         )
         recommender = cls(**parameters)
         recommender._take(parts)

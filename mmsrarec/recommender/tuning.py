@@ -45,6 +45,7 @@ def tune_adapter(
     checkpoint
         For what an interrupted run goes on from.
     """
+    backbone = parts.require_language_model().backbone
     examples = sample_examples(
         histories,
         parts.retrieval.builder,
@@ -53,10 +54,10 @@ def tune_adapter(
         hard_candidates=join(parts, candidates=settings.preset.candidates).candidates,
         seed=settings.seed,
     )
-    lora = settings.lora or language_lora(parts.backbone)
-    add_fresh_adapter(parts.backbone, RANK_ADAPTER, lora, seed=settings.seed)
+    lora = settings.lora or language_lora(backbone)
+    add_fresh_adapter(backbone, RANK_ADAPTER, lora, seed=settings.seed)
     supervised_tune(
-        parts.backbone,
+        backbone,
         RANK_ADAPTER,
         [example.prompt for example in examples],
         [example.answer for example in examples],
@@ -66,7 +67,7 @@ def tune_adapter(
         validate=validate,
         description="tuning the ranker",
     )
-    parts.backbone.save_adapter(RANK_ADAPTER, folder)
+    backbone.save_adapter(RANK_ADAPTER, folder)
 
 
 def make_readout(
@@ -79,6 +80,7 @@ def make_readout(
     parts, settings, histories, checkpoint
         As in :func:`tune_adapter`; the adapter, if one was tuned, is in the backbone.
     """
+    model = parts.require_language_model()
     examples = last_choices(
         histories,
         parts.retrieval.builder,
@@ -86,13 +88,13 @@ def make_readout(
         hard_candidates=join(parts, candidates=settings.preset.candidates).candidates,
         seed=settings.seed,
     )
-    with parts.backbone.adapter(RANK_ADAPTER if parts.tuned else None):
-        fitted = fit_readout(*compared_states(parts.backbone, examples, workdir=checkpoint))
+    with model.backbone.adapter(RANK_ADAPTER if model.tuned else None):
+        fitted = fit_readout(*compared_states(model.backbone, examples, workdir=checkpoint))
     readout = fitted.readout
-    where = None if readout is None else readout.layer or parts.backbone.depth
+    where = None if readout is None else readout.layer or model.backbone.depth
     logger.info(
         "readout of %d training users: AUC of p %.3f without, %.3f with it for those left out, %s",
         len(examples), fitted.auc_without, fitted.auc_with,
-        "not kept" if readout is None else f"read after layer {where} of {parts.backbone.depth}",
+        "not kept" if readout is None else f"read after layer {where} of {model.backbone.depth}",
     )  # fmt: skip
     return readout

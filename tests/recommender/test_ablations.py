@@ -71,7 +71,7 @@ def test_each_part_is_left_out_and_the_rest_is_shared(
         assert [word in less.text for word in told] == [True, False]
     else:
         assert less == whole
-    assert without.parts_.tuned == (part not in ("sft", "mllm"))
+    assert without.parts_.language_model.tuned == (part not in ("sft", "mllm"))
     without.save(tmp_path / "model")
     loaded = Recommender.load(tmp_path / "model")
     assert loaded.without == [part]

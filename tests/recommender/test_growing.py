@@ -332,7 +332,7 @@ def test_items_that_fail_half_way_change_nothing_and_go_on(shop: Recommender, tm
     assert shop.recommend(histories=[[]], k=5).equals(answer)
     shop.add_items(NEW, workdir=tmp_path / "run")
     with KeywordTable(tmp_path / "run" / "keywords.sqlite") as table:
-        assert table.count(shop.parts_.summarizer.fingerprint) == 3
+        assert table.count(shop.parts_.language_model.summarizer.fingerprint) == 3
     undisturbed = replace(before)
     other = Recommender(**shop.get_params())
     other._take(undisturbed)

@@ -29,10 +29,11 @@ recommender.recommend(users[:2], k=4).write_parquet(sys.argv[3])
 
 def with_readout(fitted: Recommender, layer: int | None) -> Recommender:
     """The same recommender, whose p is read differently."""
-    width = fitted.parts_.backbone.hf.config.get_text_config().hidden_size
+    width = fitted.parts_.language_model.backbone.hf.config.get_text_config().hidden_size
     direction = np.random.default_rng(0).normal(size=width).astype(np.float32)
     other = Recommender(**fitted.get_params())
-    other._take(replace(fitted.parts_, readout=Readout(direction, 1.0, layer)))
+    model = replace(fitted.parts_.language_model, readout=Readout(direction, 1.0, layer))
+    other._take(replace(fitted.parts_, language_model=model))
     return other
 
 

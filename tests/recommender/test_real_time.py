@@ -10,11 +10,13 @@ import polars as pl
 import pytest
 
 from mmsrarec import Dataset, Recommender
-from mmsrarec.backbone import SentenceEncoder, counting
-from mmsrarec.errors import InputError
+from mmsrarec.backbone import Backbone, SentenceEncoder, counting
+from mmsrarec.errors import InputError, StoredFileError
+from mmsrarec.evaluate import recommendation_cost
 from mmsrarec.rank import FEATURES
 from mmsrarec.recommender.blending import fit_blend
 from mmsrarec.recommender.engine import Engine
+from mmsrarec.storage import MANIFEST, read_json, write_json
 
 STUDENT = FEATURES.index("student_logit")
 
@@ -56,7 +58,7 @@ def taught(fitted: Recommender, parts) -> Recommender:
 
 def test_no_inference_and_the_order_is_that_of_the_guess(taught: Recommender, parts) -> None:
     users = parts[0].user_ids[:4].to_list()
-    with counting(taught.parts_.backbone) as cost:
+    with counting(taught.parts_.language_model.backbone) as cost:
         found = taught.recommend(users, k=8, language_model=False)
     assert cost.passes == cost.pictures == 0
     assert found.columns == ["user_id", "item_id", "rank", "score"]
@@ -139,6 +141,57 @@ def test_it_is_saved_and_grows_with_the_catalogue(taught: Recommender, parts, tm
     found = loaded.recommend(users, k=8, language_model=False)
     assert again.recommend(users, k=8, language_model=False).equals(found)
     assert loaded.explain(users[1], "n1", language_model=False).features["student_logit"] != 0
+
+
+def test_it_is_loaded_without_the_language_model(
+    taught: Recommender, parts, tmp_path: Path, monkeypatch
+) -> None:
+    """It answers as the whole one does in real time, and says what it cannot do."""
+    taught.save(tmp_path / "model")
+    whole = Recommender.load(tmp_path / "model", device="cpu")
+
+    def refuse(*asked, **named):
+        raise AssertionError("the language model was loaded")
+
+    monkeypatch.setattr(Backbone, "load", refuse)
+    light = Recommender.load(tmp_path / "model", backbone="no/such-model", language_model=False)
+    users = parts[0].user_ids[:3].to_list()
+    new = pl.DataFrame(
+        {"user_id": [users[0]], "item_id": parts[0].item_ids[[7]], "timestamp": [1_750_000_000]}
+    )
+    for _ in range(2):
+        found = light.recommend(users, k=8, language_model=False)
+        assert found.equals(whole.recommend(users, k=8, language_model=False))
+        why = light.explain(users[1], language_model=False)
+        assert str(why) == str(whole.explain(users[1], language_model=False))
+        assert light.search("red", 5).equals(whole.search("red", 5))
+        for recommender in (light, whole):
+            recommender.update(new)
+    some = parts[0].item_ids[0]
+    for cannot in (
+        lambda: light.recommend(users),
+        lambda: light.explain(users[0]),
+        lambda: light.predict(users=users[:1], items=[some]),
+        lambda: light.add_items(pl.DataFrame({"item_id": ["n1"], "title": ["A hat"]})),
+        lambda: light.save(tmp_path / "again"),
+        lambda: recommendation_cost(light, parts[0]),
+    ):
+        with pytest.raises(InputError, match="loaded without its language model"):
+            cannot()
+    assert not (tmp_path / "again").exists()
+    with pytest.raises(InputError, match="language_model must be True or False, got 'no'"):
+        Recommender.load(tmp_path / "model", language_model="no")
+
+
+def test_a_model_of_an_earlier_version_names_what_it_lacks(taught: Recommender, tmp_path: Path) -> None:
+    taught.save(tmp_path / "model")
+    manifest = read_json(tmp_path / "model" / MANIFEST)
+    del manifest["files"]["tokenizer.json"]
+    write_json(tmp_path / "model" / MANIFEST, manifest)
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    with pytest.raises(StoredFileError, match="load it with the language model and save it again"):
+        Recommender.load(tmp_path / "model", language_model=False)
+    assert Recommender.load(tmp_path / "model", device="cpu").parts_.language_model is not None
 
 
 def test_a_student_that_learned_nothing_is_the_blend_without_the_language_model(
