@@ -97,6 +97,8 @@ class AdapterSet:
                 self._base.__dict__.pop(attribute, None)
             self._base.requires_grad_(False)
         else:
+            # PEFT warns where it has to choose itself which adapter takes the place of the one in use.
+            self._peft.set_adapter(next(other for other in self.names if other != name))
             self._peft.delete_adapter(name)
         self._activate(self._active)
 
@@ -231,6 +233,8 @@ class AdapterSet:
         except (SafetensorError, ValueError, TypeError, OSError) as error:
             raise StoredFileError(f"{folder} holds a damaged adapter: {error}.") from error
         config.inference_mode = False
+        # Fingerprints tell whether the model is the right one; PEFT goes by names, and warns of one that has moved.
+        config.base_model_name_or_path = None
         self.add(name, config)
         self._fill(name, folder, tensors)
 
