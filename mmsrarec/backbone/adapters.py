@@ -19,6 +19,7 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
+from mmsrarec.backbone.deprecations import old_names_allowed
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.storage import MANIFEST, read_artefact, read_json, write_artefact, write_json
 
@@ -71,9 +72,7 @@ class AdapterSet:
         if name in self.names:
             raise InputError(f"adapter {name!r} is there already; remove it first, or choose another name.")
         try:
-            with warnings.catch_warnings():
-                # PEFT reads an attribute that transformers calls by a new name; nothing a user can act on.
-                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            with old_names_allowed():
                 if self._peft is None:
                     self._peft = get_peft_model(self._base, config, adapter_name=name)
                 else:

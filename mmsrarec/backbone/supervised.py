@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
+from mmsrarec.backbone.deprecations import old_names_allowed
 from mmsrarec.backbone.losses import example_loss
 from mmsrarec.backbone.packing import TrainingRow
 from mmsrarec.backbone.prompt import Prompt
@@ -45,9 +45,7 @@ def supervised_config(workdir: Path, *, seed: int, cpu: bool) -> SFTConfig:
     cpu
         Whether the model is on the CPU; the precision is then float32.
     """
-    with warnings.catch_warnings():
-        # The name that TRL itself still uses; its successor is not there in every supported transformers.
-        warnings.filterwarnings("ignore", "`gradient_checkpointing`", FutureWarning)
+    with old_names_allowed():
         return SFTConfig(
             output_dir=str(workdir),
             # One example may be six prompts in one sequence.
@@ -176,7 +174,7 @@ def supervised_tune(
     rows = ArrowDataset.from_dict(
         {"index": list(range(len(encoded))), "length": [len(row) for row in encoded]}
     )
-    with backbone.train_adapter(adapter), ticker(description) as progress:
+    with backbone.train_adapter(adapter), ticker(description) as progress, old_names_allowed():
         log = StepLog(workdir / "steps.jsonl", progress)
         trainer = _AnswerTrainer(
             backbone,

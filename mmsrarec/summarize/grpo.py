@@ -8,7 +8,6 @@ memory.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from mmsrarec.backbone import Backbone, Prompt
+from mmsrarec.backbone.deprecations import old_names_allowed
 from mmsrarec.backbone.supervised import RESUMABLE, last_checkpoint
 from mmsrarec.progress import ticker
 from mmsrarec.summarize.reward_log import RewardLog
@@ -79,9 +79,7 @@ def grpo_config(workdir: str | Path, *, steps: int, answer_tokens: int, seed: in
     cpu
         Whether the model is on the CPU; the precision is then float32.
     """
-    with warnings.catch_warnings():
-        # The name that TRL itself still uses; its successor is not there in every supported transformers.
-        warnings.filterwarnings("ignore", "`gradient_checkpointing`", FutureWarning)
+    with old_names_allowed():
         return GRPOConfig(
             output_dir=str(workdir),
             max_steps=steps,
@@ -207,7 +205,7 @@ def train_policy(
     block = config.generation_batch_size // config.num_generations
     prompts = order_prompts(text_prompts, image_prompts, block=block, blocks=blocks, seed=seed)
     looked_at = [prompt for prompts in held_out for prompt in prompts]
-    with ticker("learning from rewards") as progress, _left_as_found(backbone):
+    with ticker("learning from rewards") as progress, _left_as_found(backbone), old_names_allowed():
         log = RewardLog(workdir / "rewards.jsonl", progress)
         with backbone.train_adapter(POLICY) as model:
             parse = answer_parser(limit, config.max_completion_length, backbone.stop_ids)
