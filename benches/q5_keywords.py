@@ -8,6 +8,7 @@ What each modality gives is Q5b.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -55,11 +56,13 @@ def main(words: Sequence[str]) -> int:
         "--commonness", type=float, default=0.0, help="price of keywords that all answers hold"
     )
     arguments.add_argument("--early-stop-items", type=int, default=0)
-    arguments.add_argument("--learning-rate", type=float, default=1e-3, help="of GRPO")
     arguments.add_argument(
-        "--answers", type=int, default=8, help="of each prompt in a step of GRPO: 2, 4 or 8"
+        "--grpo",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help='what else than the defaults, as TRL calls it: {"learning_rate": 2e-4, "temperature": 1.0}',
     )
-    arguments.add_argument("--temperature", type=float, default=0.6, help="at which answers are drawn")
     arguments.add_argument("--show", type=int, default=30, help="films to print")
     given = arguments.parse_args(words)
     training, held_out, posters = read_films(given)
@@ -82,17 +85,10 @@ def main(words: Sequence[str]) -> int:
     )
     reinforced = warm
     if given.steps:
-        name = f"grpo-{given.steps}-{given.learning_rate:g}-{given.answers}-{given.temperature:g}"
-        run = given.workdir / f"{name}-{given.commonness:g}-{given.early_stop_items}"
+        other = "".join(f"-{name}={value:g}" for name, value in sorted(given.grpo.items()))
+        run = given.workdir / f"grpo-{given.steps}{other}-{given.commonness:g}-{given.early_stop_items}"
         usual = grpo_config(run, steps=given.steps, answer_tokens=24, seed=given.seed, cpu=True)
-        config = replace(
-            usual,
-            learning_rate=given.learning_rate,
-            num_generations=given.answers,
-            temperature=given.temperature,
-            warmup_steps=0,
-            generation_batch_size=None,
-        )
+        config = replace(usual, **given.grpo, generation_batch_size=None)
         reinforced = learner(0, config).fit(training, workdir=run, seed=given.seed, start=warm)
     after = summarized(reinforced, held_out)
     if given.steps:

@@ -129,10 +129,12 @@ def _written_text(completion: Any) -> str:
 def answer_parser(
     limit: int, max_tokens: int, stop_ids: Sequence[int]
 ) -> Callable[[str, Sequence[int]], ParsedAnswer]:
-    """Return the parser of completions: one that filled its token budget without a stop was cut short.
+    """Return the parser of completions, which reads less than the summarizer's own.
 
     What the rule of generation forbids is read as nothing: rewarded by its first words, a clause would pay that the
-    summarizer can never write, and what it would write in its place are words run together.
+    summarizer can never write, and what it would write in its place are words run together. So is an answer that
+    fills its token budget without a stop: otherwise answers that never end would pay, since a word more costs less
+    than it tells.
 
     Parameters
     ----------
@@ -146,7 +148,9 @@ def answer_parser(
     stops = set(stop_ids)
 
     def parse(text: str, ids: Sequence[int]) -> ParsedAnswer:
-        cut_short = len(ids) >= max_tokens and not (ids and ids[-1] in stops)
-        return parse_answer(text, limit=limit, cut_short=cut_short, as_written=True)
+        read = parse_answer(text, limit=limit, as_written=True)
+        if len(ids) >= max_tokens and not (ids and ids[-1] in stops):
+            return ParsedAnswer((), read.written, repaired=True)
+        return read
 
     return parse

@@ -90,12 +90,13 @@ def test_keywords_name_what_only_the_picture_shows(embedded: Backbone, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_warm_start_leaves_what_only_the_picture_shows(embedded: Backbone, tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)
+def test_training_leaves_what_only_the_picture_shows(embedded: Backbone, tmp_path: Path) -> None:
     catalogue, facts = make_catalogue(52, 4, 5, folder=tmp_path / "shop"), catalogue_facts(52, 5)
     contents = [catalogue.item_content(item) for item in range(52)]
     shown = facts.select("colour", "pattern").rows()[:12]
     summarizer = Summarizer(
-        backbone=embedded, encoder=SentenceEncoder.load(device="cpu"), warm_start_items=40, grpo_steps=0
+        backbone=embedded, encoder=SentenceEncoder.load(device="cpu"), warm_start_items=40, grpo_steps=3
     ).fit(contents[12:], workdir=tmp_path / "fit")
     right, shuffled = recalls(summarizer, contents[:12], shown)
     embedded.remove_adapter(ADAPTER)

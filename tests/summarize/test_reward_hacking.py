@@ -40,15 +40,20 @@ def encoder() -> SentenceEncoder:
 
 
 def reward(
-    backbone: Backbone, encoder: SentenceEncoder, answers: list[str], recent: RecentAnswers, **settings: float
+    backbone: Backbone,
+    encoder: SentenceEncoder,
+    answers: list[str],
+    recent: RecentAnswers,
+    ids: tuple[int, ...] = (1, 0),
+    **settings: float,
 ) -> GroupReward:
     """What the answers about the films would get in training, at the default weights but for reconstruction.
 
-    A tiny random backbone says nothing about reconstruction, so that weight is 0.
+    A tiny random backbone says nothing about reconstruction, so that weight is 0. An answer ends with id 0.
     """
     judge = KeywordScorer(backbone, encoder, RewardSettings(reconstruction=0.0, **settings))
     batch = ScoredBatch(judge, answer_parser(8, 24, [0]), recent=recent)
-    return batch(answers, [rewarded_text(film) for film in FILMS], [[1, 0]] * len(answers))
+    return batch(answers, [rewarded_text(film) for film in FILMS], [list(ids)] * len(answers))
 
 
 def test_a_copied_title_does_not_pay(tiny_llava: Backbone, encoder: SentenceEncoder) -> None:
@@ -85,6 +90,17 @@ def test_a_clause_does_not_pay(tiny_llava: Backbone, encoder: SentenceEncoder) -
         [rewarded_text(film) for film in FILMS],
     )
     assert repaired.total.mean() > reward(tiny_llava, encoder, HONEST, RecentAnswers()).total.mean()
+
+
+def test_an_answer_without_an_end_does_not_pay(tiny_llava: Backbone, encoder: SentenceEncoder) -> None:
+    longer = [f"{answer}, film, story" for answer in HONEST]
+    endless = reward(tiny_llava, encoder, longer, RecentAnswers(), ids=(1,) * 24)
+    assert (endless.information == 0).all()
+    honest = reward(tiny_llava, encoder, HONEST, RecentAnswers())
+    assert (endless.total < honest.total).all()
+    # The last token of the budget may be the end.
+    ended = reward(tiny_llava, encoder, HONEST, RecentAnswers(), ids=(1,) * 23 + (0,))
+    assert torch.equal(ended.total, honest.total)
 
 
 def test_a_phrase_costs_its_words(tiny_llava: Backbone, encoder: SentenceEncoder) -> None:

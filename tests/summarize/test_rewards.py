@@ -103,21 +103,21 @@ def test_trl_gets_three_functions_and_one_computation(
         [[{"role": "assistant", "content": text}] for text in ("red, lamp", "steel, bot")],
     ):
         values = [reward(completions=completions, **columns) for reward in reward_functions(batch)]
-        expected = score([("red", "lamp"), ("steel",)], [2, 1], TEXTS)
+        expected = score([("red", "lamp"), ()], [2, 2], TEXTS)
         assert values == [
             expected.information.tolist(),
             expected.reconstruction.tolist(),
             expected.length.tolist(),
         ]
     assert len(calls) == 1
-    assert [answer.keywords for answer in seen] == [("red", "lamp"), ("steel",)]
+    assert [answer.keywords for answer in seen] == [("red", "lamp"), ()]
     names = [reward.func for reward in reward_functions(batch)]
     assert names == [information_reward, reconstruction_reward, length_reward]
 
 
-def test_an_answer_is_cut_short_only_if_it_filled_its_budget_without_a_stop() -> None:
+def test_an_answer_is_read_unless_it_filled_its_budget_without_a_stop() -> None:
     parse = answer_parser(8, 3, [7])
-    assert parse("tea, mu", [1, 2, 3]).keywords == ("tea",)
+    assert parse("tea, mu", [1, 2, 3]) == ParsedAnswer((), written=2, repaired=True)
     assert parse("tea, mug", [1, 2, 7]).keywords == ("tea", "mug")
     assert parse("tea, mug", [1, 2]).keywords == ("tea", "mug")
 
