@@ -69,6 +69,10 @@ class Fit:
         self.validation_users = self.users.find(validation.user_ids.to_list())
         self.validation_histories = self.users.histories.select(self.validation_users)
 
+    @property
+    def _tunes(self) -> bool:
+        return self.settings.preset.tune_examples > 0
+
     def run(self, workspace: Workspace) -> Components:
         """Run or skip every stage and return the fitted parts."""
         self._logs = workspace.folder / "logs"
@@ -145,7 +149,7 @@ class Fit:
             users=self.users,
             content_keys=keys,
             language_model=LanguageModel(
-                self.backbone, aligned=aligned, tuned=preset.tune_examples > 0, summarizer=summarizer
+                self.backbone, aligned=aligned, tuned=self._tunes, summarizer=summarizer
             ),
             encoder_fingerprint=self.encoder.fingerprint,
             retrieval=retrieval,
@@ -270,12 +274,12 @@ class Fit:
             config_text(settings.lora),
             settings.seed,
         )
-        if model.tuned or settings.preset.readout_users:
+        if self._tunes or settings.preset.readout_users:
             model.readout = workspace.stage(
                 "ranker",
                 ranker_print,
-                lambda folder: self._fit_ranker(parts, folder, tuned=model.tuned),
-                lambda folder: self._load_ranker(folder, tuned=model.tuned),
+                lambda folder: self._fit_ranker(parts, folder),
+                self._load_ranker,
             )
         self.made_from = fingerprint(ranker_print, settings.preset.blend_users, FEATURES)
         parts.vectors = vectors.astype(np.float16)
@@ -291,9 +295,9 @@ class Fit:
         if parts.student is None or not parts.student.informative:
             parts.vectors = None
 
-    def _fit_ranker(self, parts: Components, folder: Path, *, tuned: bool) -> None:
+    def _fit_ranker(self, parts: Components, folder: Path) -> None:
         settings, checkpoint = self.settings, folder / CHECKPOINT
-        if tuned and not (folder / "adapter").exists():
+        if self._tunes and not (folder / "adapter").exists():
             tune_adapter(
                 parts,
                 settings,
@@ -302,8 +306,8 @@ class Fit:
                 folder=folder / "adapter",
                 checkpoint=checkpoint,
             )
-        elif tuned:
-            self._load_ranker(folder, tuned=True)
+        elif self._tunes:
+            self._load_ranker(folder)
         if settings.preset.readout_users:
             readout = make_readout(parts, settings, self.histories, checkpoint=checkpoint / "readout")
             if readout:
@@ -331,10 +335,10 @@ class Fit:
         usable = np.flatnonzero(self.validation_histories.lengths >= 2)
         return np.random.default_rng(self.settings.seed).permutation(usable)
 
-    def _load_ranker(self, folder: Path, *, tuned: bool) -> Readout | None:
+    def _load_ranker(self, folder: Path) -> Readout | None:
         if RANK_ADAPTER in self.backbone.adapters:
             self.backbone.remove_adapter(RANK_ADAPTER)
-        if tuned:
+        if self._tunes:
             self.backbone.load_adapter(RANK_ADAPTER, folder / "adapter")
         return Readout.load(folder / READOUT) if (folder / READOUT).exists() else None
 
