@@ -54,6 +54,17 @@ def tiny_smolvlm() -> Backbone:
     return Backbone.load(testing.tiny_smolvlm(), device="cpu")
 
 
+@pytest.fixture
+def no_language_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on no language model can be loaded."""
+    from mmsrarec.backbone import Backbone
+
+    def refuse(*asked: object, **named: object) -> None:
+        raise AssertionError("the language model was loaded")
+
+    monkeypatch.setattr(Backbone, "load", refuse)
+
+
 @pytest.fixture(scope="session")
 def embedded() -> Backbone:
     from mmsrarec.backbone import Backbone

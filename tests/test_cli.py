@@ -415,16 +415,6 @@ def test_filters_of_recommend(fitted, capsys):
     assert [record["item_id"] for record in json.loads(capsys.readouterr().out)] == ["i1"]
 
 
-@pytest.fixture
-def no_language_model(monkeypatch):
-    from mmsrarec.backbone import Backbone
-
-    def refuse(*asked, **named):
-        raise AssertionError("the language model was loaded")
-
-    monkeypatch.setattr(Backbone, "load", refuse)
-
-
 @pytest.mark.usefixtures("no_language_model")
 def test_recommend_and_explain_in_real_time(fitted, capsys):
     words = [fitted.model, "--user", "u1", "--no-language-model"]

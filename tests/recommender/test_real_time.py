@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from mmsrarec import Dataset, Recommender
-from mmsrarec.backbone import Backbone, SentenceEncoder, counting
+from mmsrarec.backbone import SentenceEncoder, counting
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.evaluate import recommendation_cost
 from mmsrarec.rank import FEATURES
@@ -144,16 +144,12 @@ def test_it_is_saved_and_grows_with_the_catalogue(taught: Recommender, parts, tm
 
 
 def test_it_is_loaded_without_the_language_model(
-    taught: Recommender, parts, tmp_path: Path, monkeypatch
+    taught: Recommender, parts, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """It answers as the whole one does in real time, and says what it cannot do."""
     taught.save(tmp_path / "model")
     whole = Recommender.load(tmp_path / "model", device="cpu")
-
-    def refuse(*asked, **named):
-        raise AssertionError("the language model was loaded")
-
-    monkeypatch.setattr(Backbone, "load", refuse)
+    request.getfixturevalue("no_language_model")
     light = Recommender.load(tmp_path / "model", backbone="no/such-model", language_model=False)
     users = parts[0].user_ids[:3].to_list()
     new = pl.DataFrame(
