@@ -13,7 +13,7 @@ from mmsrarec.backbone.cost import Cost, counting
 from mmsrarec.backbone.projector import load_projector, save_projector
 from mmsrarec.backbone.prompt import Encoded, PictureLike, Prompt
 from mmsrarec.backbone.readout import Readout
-from mmsrarec.backbone.token_budget import count_tokens, cut_text
+from mmsrarec.backbone.token_budget import count_tokens, cut_text, load_tokenizer, save_tokenizer
 
 if TYPE_CHECKING:
     from mmsrarec.backbone.sentence_encoder import SentenceEncoder
@@ -31,7 +31,9 @@ __all__ = [
     "counting",
     "cut_text",
     "load_projector",
+    "load_tokenizer",
     "save_projector",
+    "save_tokenizer",
     "supervised_tune",
 ]
 

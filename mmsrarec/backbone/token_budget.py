@@ -1,10 +1,13 @@
-"""Texts measured and cut in the backbone's own tokens."""
+"""Texts measured and cut in the backbone's own tokens, with the backbone or with its tokenizer alone."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-__all__ = ["count_tokens", "cut_text"]
+from transformers import PreTrainedTokenizerFast
+
+__all__ = ["count_tokens", "cut_text", "load_tokenizer", "save_tokenizer"]
 
 
 def count_tokens(text: str, tokenizer: Any) -> int:
@@ -39,3 +42,25 @@ def cut_text(text: str, tokenizer: Any, tokens: int) -> str:
         word_end = max(head.rfind(" ", 0, end), head.rfind("\n", 0, end))
         end = word_end if word_end > 0 else end
     return head[:end].rstrip()
+
+
+def save_tokenizer(tokenizer: Any, path: str | Path) -> None:
+    """Write all of a fast tokenizer that counting and cutting need as one JSON file."""
+    tokenizer.backend_tokenizer.save(str(path))
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
+    """Read what :func:`save_tokenizer` wrote; it counts and cuts as the one that was saved does.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from mmsrarec.testing import tiny_llama
+    >>> _, tokenizer = tiny_llama()
+    >>> with TemporaryDirectory() as folder:
+    ...     save_tokenizer(tokenizer, f"{folder}/tokenizer.json")
+    ...     again = load_tokenizer(f"{folder}/tokenizer.json")
+    >>> count_tokens("a red lamp", again) == count_tokens("a red lamp", tokenizer)
+    True
+    """
+    return PreTrainedTokenizerFast(tokenizer_file=str(path))

@@ -137,7 +137,8 @@ class Fitted:
         Raises
         ------
         InputError
-            If an id is unknown, `k` is below 1 or above the size of the catalogue, or a time is none.
+            If an id is unknown, `k` is below 1 or above the size of the catalogue, a time is none, or a recommender
+            that was loaded without its language model is to ask it.
         """
         check_integer("k", k, 1)
         check_flag("exclude_seen", exclude_seen)

@@ -27,9 +27,16 @@ from typing import Any
 
 import polars as pl
 from safetensors.numpy import load_file, save_file
-from transformers import PreTrainedTokenizerFast
 
-from mmsrarec.backbone import Backbone, Readout, SentenceEncoder, load_projector, save_projector
+from mmsrarec.backbone import (
+    Backbone,
+    Readout,
+    SentenceEncoder,
+    load_projector,
+    load_tokenizer,
+    save_projector,
+    save_tokenizer,
+)
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.rank import BlendRanker, Student
 from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, LanguageModel, Retrieval
@@ -110,7 +117,7 @@ def save_components(parts: Components, parameters: dict[str, Any], folder: str |
             parts.student.save(path)
         if parts.vectors is not None:
             save_file({"vectors": parts.vectors}, path / _VECTORS)
-        model.backbone.tokenizer.backend_tokenizer.save(str(path / _TOKENIZER))
+        save_tokenizer(model.backbone.tokenizer, path / _TOKENIZER)
         if model.tuned:
             model.backbone.save_adapter(RANK_ADAPTER, path / "ranker")
         if model.readout:
@@ -249,14 +256,14 @@ def _load_language_model(folder: Path, about: dict[str, Any], parameters: dict[s
     )
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+def _load_tokenizer(folder: Path) -> Any:
     file = folder / _TOKENIZER
     if not file.exists():
         raise StoredFileError(
             f"{folder} was saved by an earlier version, without what a load without the language model needs; load "
             "it with the language model and save it again."
         )
-    return PreTrainedTokenizerFast(tokenizer_file=str(file))
+    return load_tokenizer(file)
 
 
 def _keywords_frame(parts: Components) -> pl.DataFrame:
