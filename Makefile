@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
-PYTEST := OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
+# A process a core, a file's tests in one of them: they share what is fitted once.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 NATIVE := $(shell find csrc -name '*.[ch]pp')
 NATIVE_TESTS := $(shell find tests/csrc -name '*.[ch]pp')
 PACKAGE := $(shell find mmsrarec kernels -name '*.py' -o -name '*.pyi')
