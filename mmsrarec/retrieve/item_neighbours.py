@@ -19,6 +19,9 @@ __all__ = ["ItemKNN", "Transitions"]
 Scores = npt.NDArray[np.float32]
 
 _STEPS = 3
+_DECIMALS = 12
+# Of histories with training users; 12 bytes each where all of them share something.
+_PAIRS_AT_ONCE = 1 << 21
 
 
 class Transitions:
@@ -91,7 +94,8 @@ class Transitions:
         numpy.ndarray
             float32 (users, c) or (users, n_items).
         """
-        return _columns(_weighted_sum(histories, self.recency, self.probability_), candidates)
+        asked = _recency_weights(histories, self.recency, self.probability_.shape[0])
+        return _columns(np.asarray((asked @ self.probability_).todense()).astype(np.float32), candidates)
 
 
 class ItemKNN:
@@ -133,24 +137,19 @@ class ItemKNN:
         Returns
         -------
         ItemKNN
-            Itself; ``similarity_`` is a sparse float32 (n_items, n_items) matrix.
+            Itself; 16 bytes an event.
         """
-        rows = np.repeat(np.arange(len(histories)), histories.lengths)
+        rows = np.repeat(np.arange(len(histories), dtype=np.int32), histories.lengths)
         touched = sp.csr_matrix(
-            (np.ones(len(rows), np.float32), (rows, histories.items)), shape=(len(histories), n_items)
+            (np.ones(len(rows)), (rows, histories.items)), shape=(len(histories), n_items)
         )
         touched.data[:] = 1  # repeated events were summed
-        users = np.asarray(touched.sum(axis=0)).ravel()
-        shared = touched.T.tocsr() @ touched  # (n_items, n_items)
-        # In place: the matrix is the largest thing of a fit without a language model.
-        owner = np.repeat(np.arange(n_items, dtype=np.int32), np.diff(shared.indptr))
-        shared.data[shared.indices == owner] = 0
-        inverse = (1 / np.sqrt(np.maximum(users, 1))).astype(np.float32)
-        shared.data *= inverse[owner]
-        shared.data *= inverse[shared.indices]
-        shared.eliminate_zeros()
-        self.similarity_ = shared
-        self._tie_break = (1e-6 * users / max(users.max(initial=0), 1)).astype(np.float32)
+        users = np.bincount(touched.indices, minlength=n_items)
+        self._touched, self._touched_by = touched, touched.T.tocsr()
+        self._touched_by.data = touched.data  # ones as well
+        self._inverse_norm = 1 / np.sqrt(np.maximum(users, 1))
+        self._is_known = users > 0
+        self._tie_break = 1e-6 * users / max(users.max(initial=0), 1)
         return self
 
     def scores(self, histories: Sequence[npt.ArrayLike], candidates: npt.ArrayLike | None = None) -> Scores:
@@ -168,18 +167,35 @@ class ItemKNN:
         numpy.ndarray
             float32 (users, c) or (users, n_items).
         """
-        together = _weighted_sum(histories, self.recency, self.similarity_)
-        return _columns(together + self._tie_break, candidates)
+        asked = _recency_weights(histories, self.recency, len(self._tie_break))
+        scores = np.empty(asked.shape, np.float32)
+        at_once = max(1, _PAIRS_AT_ONCE // max(1, self._touched.shape[0]))
+        for first in range(0, len(scores), at_once):
+            part = slice(first, first + at_once)
+            scores[part] = self._cosines(asked[part]) + self._tie_break
+        return _columns(scores, candidates)
+
+    def _cosines(self, asked: sp.csr_matrix) -> npt.NDArray[np.float64]:
+        weighted = asked.copy()
+        weighted.data *= self._inverse_norm[asked.indices]
+        # (users, items) @ (items, items) without the second, which would be the largest thing of a fit without a
+        # language model: first how much of each history a training user shares, then what that user touched.
+        together = np.asarray((weighted @ self._touched_by @ self._touched).todense()) * self._inverse_norm
+        # The cosine of an item to itself, of which rounding would leave something.
+        owner = np.repeat(np.arange(len(together)), np.diff(asked.indptr))
+        others = together[owner, asked.indices] - asked.data * self._is_known[asked.indices]
+        together[owner, asked.indices] = np.round(others, _DECIMALS)
+        return together
 
 
-def _weighted_sum(histories: Sequence[npt.ArrayLike], recency: float, by_item: sp.csr_matrix) -> Scores:
-    """Add up the rows of each history's items, each event weighed by its age; float32 (users, n_items)."""
+def _recency_weights(histories: Sequence[npt.ArrayLike], recency: float, n_items: int) -> sp.csr_matrix:
+    """Return float64 (users, n_items), each event of a history weighed by its age."""
     flat = Histories.of(histories)
     age = np.repeat(flat.indptr[1:], flat.lengths) - 1 - np.arange(len(flat.items))
-    weights = sp.csr_matrix(
-        ((recency**age).astype(np.float32), flat.items, flat.indptr), shape=(len(flat), by_item.shape[0])
-    )
-    return np.asarray((weights @ by_item).todense(), np.float32)
+    # Adding up repeated events works in place, on what would be the histories' own arrays.
+    weights = sp.csr_matrix((recency**age, flat.items, flat.indptr), shape=(len(flat), n_items), copy=True)
+    weights.sum_duplicates()
+    return weights
 
 
 def _columns(scores: Scores, candidates: npt.ArrayLike | None) -> Scores:

@@ -28,6 +28,27 @@ def test_item_knn_is_the_formula_written_out():
     np.testing.assert_array_equal(model.scores([asker], candidates), scores[:, [5, 2, 2]])
 
 
+@pytest.mark.parametrize("model", [ItemKNN, Transitions])
+def test_histories_stay_as_they_are(model):
+    asked = Histories.from_lists([[2, 0, 2], [3, 1]])
+    model().fit(TRAINING, 5).scores(asked)
+    assert [history.tolist() for history in asked] == [[2, 0, 2], [3, 1]]
+
+
+def test_histories_scored_a_few_at_a_time_score_alike(monkeypatch):
+    model = ItemKNN().fit(TRAINING, 5)
+    asked = [[1], [], [0, 2, 0], [3], [4, 1]]
+    together = model.scores(asked)
+    monkeypatch.setattr("mmsrarec.retrieve.item_neighbours._PAIRS_AT_ONCE", 2 * len(TRAINING))
+    np.testing.assert_array_equal(model.scores(asked), together)
+
+
+def test_an_item_taken_alone_is_not_near_itself():
+    scores = ItemKNN().fit(TRAINING, 5).scores([[1], [1, 1], [4]])
+    assert scores[0, 1] == scores[1, 1] == pytest.approx(1e-6)  # the tie-break of the most popular
+    assert scores[2].max() == scores[0, 1]  # nobody took item 4
+
+
 def test_item_knn_of_an_empty_history_is_popularity():
     scores = ItemKNN().fit(TRAINING, 5).scores([[], [0]])
     assert scores.shape == (2, 5)
