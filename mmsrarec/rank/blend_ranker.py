@@ -18,7 +18,8 @@ from mmsrarec.storage import read_json, write_json
 __all__ = ["BlendRanker"]
 
 _MLLM, _STUDENT = FEATURES.index("mllm_logit"), FEATURES.index("student_logit")
-_PLAIN = [FEATURES.index(name) for name in PLAIN]
+# They stand together, so that a matrix of them alone is no copy.
+_PLAIN = slice(FEATURES.index(PLAIN[0]), FEATURES.index(PLAIN[-1]) + 1)
 _FOLDS = 5
 # With fewer, trees that look better in cross-validation look so by chance.
 _FEWEST_USERS_FOR_TREES = 200

@@ -64,9 +64,10 @@ class LinearOrder:
 
     def fit(self, groups: Groups) -> LinearOrder:
         """Learn from groups of two rows or more."""
-        rows = np.concatenate(groups)
-        self.mean_, deviation = rows.mean(axis=0), rows.std(axis=0)
-        del rows
+        # Group by group, in float64: all rows at once would be a copy of what is the largest thing of a fit.
+        count = sum(map(len, groups))
+        self.mean_ = sum(group.sum(axis=0, dtype=np.float64) for group in groups) / count
+        deviation = np.sqrt(sum(((group - self.mean_) ** 2).sum(axis=0) for group in groups) / count)
         # A constant column says nothing; scale 1 keeps its standardized value at zero.
         self.scale_ = np.where(deviation > 1e-12, deviation, 1.0)
         differences = np.concatenate([group[:1] - group[1:] for group in groups])
@@ -80,7 +81,7 @@ class LinearOrder:
         answer_first = np.arange(len(differences)) % 2 == 0
         model = LogisticRegression(C=1.0, fit_intercept=False, max_iter=1000)
         model.fit(differences, answer_first, sample_weight=weight)
-        self.coefficient_ = model.coef_[0]
+        self.coefficient_ = model.coef_[0].astype(np.float64)
         return self
 
     def scores(self, matrix: np.ndarray) -> np.ndarray:
@@ -115,7 +116,9 @@ class TreeOrder:
         """Learn from groups of two rows or more."""
         rows = np.concatenate(groups)
         answers = np.concatenate([np.arange(len(group)) == 0 for group in groups]).astype(np.int32)
-        data = lightgbm.Dataset(rows, answers, group=[len(group) for group in groups])
+        data = lightgbm.Dataset(rows, answers, group=[len(group) for group in groups]).construct()
+        # It has its own now, a byte a value.
+        del rows
         self.booster_ = lightgbm.train(_TREES, data, _ROUNDS)
         return self
 

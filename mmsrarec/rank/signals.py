@@ -61,7 +61,7 @@ _TURNS = (
 _NEIGHBOURS_ASKED = 50
 _PROBABILITY_FLOOR = 1e-6
 # Scores in memory at a time, over users and items, for each of the signals: a few megabytes each.
-_SCORES_AT_ONCE = 1 << 20
+_SCORES_AT_ONCE = 1 << 19
 
 UserSignals = Mapping[str, np.ndarray]
 """Name of a signal → float (n_items,); 0 where it has nothing to say, but for ``sequence``, a log-probability."""
@@ -94,9 +94,9 @@ def sequence_log_probability(scores: np.ndarray) -> np.ndarray:
     numpy.ndarray
         float64 (n, n_items).
     """
-    scores = np.asarray(scores, np.float64)
-    highest = scores.max(axis=1, keepdims=True)
-    return scores - highest - np.log(np.exp(scores - highest).sum(axis=1, keepdims=True))
+    shifted = np.subtract(scores, scores.max(axis=1, keepdims=True), dtype=np.float64)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted
 
 
 def top_items(scores: np.ndarray, allowed: np.ndarray, count: int) -> np.ndarray:
@@ -312,7 +312,7 @@ class Signals:
         Returns
         -------
         numpy.ndarray
-            float64 (n, features), columns as in :data:`FEATURES`, the first two NaN.
+            float32 (n, features), columns as in :data:`FEATURES`, the first two NaN.
         """
         sequence = signals["sequence"]
         # Mid-ranks among all items, from 0.
@@ -335,7 +335,8 @@ class Signals:
             columns[name] = np.log1p(signals[name][items])
         for name in ("item_knn", "transitions"):
             columns[name] = np.sqrt(signals[name][items])
-        return np.column_stack([columns[name] for name in FEATURES])
+        # Half the bytes: a fit of the blend holds them of all its users.
+        return np.column_stack([columns[name] for name in FEATURES]).astype(np.float32)
 
     def _keyword_scores(self, context: UserContext) -> np.ndarray:
         found, scores = self.search.search(self.query(context), self.n_items)

@@ -98,7 +98,7 @@ def test_people_not_asked_about_are_guessed_and_those_asked_about_never_see_thei
     assert all(np.isfinite(matrix[:, STUDENT]).all() for matrix in seen[0])
     assert all(np.isnan(matrix[:, FEATURES.index("mllm_logit")]).all() for matrix in others)
     for matrix, guess in zip(asked, made["student"].out_of_fold_, strict=True):
-        assert np.array_equal(matrix[:, STUDENT], guess)
+        assert np.array_equal(matrix[:, STUDENT], guess.astype(np.float32))
 
 
 def test_an_explanation_never_shows_a_guess_as_p(taught: Recommender, parts) -> None:
