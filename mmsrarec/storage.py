@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -281,7 +281,9 @@ def replace_folder(source: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def read_artefact(folder: str | Path, kind: str, *, verify: bool = True) -> dict[str, Any]:
+def read_artefact(
+    folder: str | Path, kind: str, *, verify: bool = True, unread: Collection[str] = ()
+) -> dict[str, Any]:
     """Read and check the manifest of an artefact folder.
 
     Parameters
@@ -292,6 +294,8 @@ def read_artefact(folder: str | Path, kind: str, *, verify: bool = True) -> dict
         The kind it must be.
     verify
         Compare size and SHA-256 of every file; ``False`` compares sizes only.
+    unread
+        Files and folders at its top that the caller does not read; they are not looked at and may be missing.
 
     Returns
     -------
@@ -321,6 +325,8 @@ def read_artefact(folder: str | Path, kind: str, *, verify: bool = True) -> dict
     if manifest.get("kind") != kind:
         raise StoredFileError(f"{folder} holds a {manifest.get('kind')!r}, expected a {kind!r}.")
     for name, expected in manifest.get("files", {}).items():
+        if PurePosixPath(name).parts[0] in unread:
+            continue
         path = folder / name
         if not path.is_file():
             raise StoredFileError(f"{path} is missing; the saved {kind} is incomplete.")

@@ -112,6 +112,16 @@ def test_artefact_round_trip(artefact: Path) -> None:
     assert set(manifest["files"]) == {"inner/a.bin", "b.json"}
 
 
+def test_what_is_not_read_may_be_damaged_or_missing(artefact: Path) -> None:
+    (artefact / "inner" / "a.bin").write_bytes(bytes(256))
+    with pytest.raises(StoredFileError, match=r"a\.bin does not match its checksum"):
+        read_artefact(artefact, "thing", unread=["b.json"])
+    (artefact / "b.json").unlink()
+    read_artefact(artefact, "thing", unread=["inner", "b.json"])
+    with pytest.raises(StoredFileError, match=r"b\.json is missing"):
+        read_artefact(artefact, "thing", unread=["inner", "json"])
+
+
 @pytest.mark.parametrize("bit", range(0, 2048, 97))
 def test_every_flipped_bit_is_found(artefact: Path, bit: int) -> None:
     path = artefact / "inner" / "a.bin"

@@ -60,6 +60,7 @@ __all__ = ["KIND", "load_components", "save_components"]
 KIND = "recommender"
 _VECTORS = "vectors.safetensors"
 _TOKENIZER = "tokenizer.json"
+_OF_THE_LANGUAGE_MODEL = ("alignment", "backbone", "ranker", READOUT, "summarizer")
 _NOT_STORED = ("lora", "grpo", "sft", "device")
 
 
@@ -173,7 +174,7 @@ def load_components(
         fitted with.
     """
     folder = Path(folder)
-    read_artefact(folder, KIND)
+    read_artefact(folder, KIND, unread=() if language_model else _OF_THE_LANGUAGE_MODEL)
     blend = BlendRanker.load(folder)  # first, since it says so at once if the model is of an older version
     about = read_json(folder / "parameters.json")
     if not {"encoder_fingerprint", "readout"} <= about.keys():

@@ -341,7 +341,8 @@ class Recommender(HasParameters, Fitted):
         language_model
             ``False`` leaves the language model where it is, and it need not be there: a recommender for real time, that
             recommends and explains with ``language_model=False``, searches and updates as the whole one does. It has no
-            p(yes), and takes in no new items.
+            p(yes), and takes in no new items. ``alignment``, ``backbone``, ``ranker``, ``readout.safetensors`` and
+            ``summarizer`` may then be missing from `folder`.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,7 @@ def test_it_is_loaded_without_the_language_model(
     taught.save(tmp_path / "model")
     whole = Recommender.load(tmp_path / "model", device="cpu")
     request.getfixturevalue("no_language_model")
+    shutil.rmtree(tmp_path / "model" / "summarizer")
     light = Recommender.load(tmp_path / "model", backbone="no/such-model", language_model=False)
     users = parts[0].user_ids[:3].to_list()
     new = pl.DataFrame(
