@@ -7,6 +7,7 @@ a temporary name, fsynced and renamed, so a name that exists is complete. No pic
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -18,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from mmsrarec.errors import StoredFileError
+from mmsrarec.errors import InputError, StoredFileError
 
 __all__ = [
     "MANIFEST",
     "atomic_path",
+    "exclusive_folder",
     "file_sha256",
     "fingerprint",
     "read_artefact",
@@ -34,6 +36,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+_LOCK = ".lock"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -89,6 +92,66 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         # Where the name itself is impossible there is nothing to remove, and the error above says so.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive_folder(folder: Path) -> Iterator[None]:
+    """Make a folder to work in, and keep other processes out of it while the block runs.
+
+    However the block ends, also by a kill, the next one may come in.
+
+    Raises
+    ------
+    InputError
+        If another process is in it.
+    StoredFileError
+        If the folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with exclusive_folder(folder), exclusive_folder(folder):  # doctest: +ELLIPSIS
+    ...     pass
+    Traceback (most recent call last):
+    mmsrarec.errors.InputError: workdir ... is in use by another process; wait for it or choose another folder.
+    """
+    path = folder / _LOCK
+    descriptor = _locked(path, folder)
+    while not _is_at(descriptor, path):
+        # Whoever was in there has taken the file away since it was opened.
+        os.close(descriptor)
+        descriptor = _locked(path, folder)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(path: Path, folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoredFileError(
+            f"workdir {folder} cannot be written to ({error.strerror}); choose a writable folder."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise InputError(
+            f"workdir {folder} is in use by another process; wait for it or choose another folder."
+        ) from None
+    return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -7,20 +7,27 @@ resume, caching and reproducibility.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import resource
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mmsrarec.errors import InputError, StoredFileError
+from mmsrarec.errors import StoredFileError
 from mmsrarec.progress import logger
-from mmsrarec.storage import MANIFEST, read_artefact, read_json, replace_folder, seal_artefact, write_json
+from mmsrarec.storage import (
+    MANIFEST,
+    exclusive_folder,
+    read_artefact,
+    read_json,
+    replace_folder,
+    seal_artefact,
+    write_json,
+)
 
 __all__ = ["CHECKPOINT", "KEYWORDS", "Workspace"]
 
@@ -33,7 +40,6 @@ KEYWORDS = "keywords.sqlite"
 """The keyword table beside the stages; it outlives them, since a catalogue that grew costs only its new items."""
 
 _MADE_FROM = "made_from.json"
-_LOCK = ".lock"
 
 
 class Workspace:
@@ -74,26 +80,12 @@ class Workspace:
         self.shared = [Path(other) for other in shared]
         self.kept: list[str] = []
         self.made: list[str] = []
-        self._lock: int | None = None
+        self._held = ExitStack()
         self._log: logging.Handler | None = None
         self._level = logging.NOTSET
 
     def __enter__(self) -> Workspace:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoredFileError(
-                f"workdir {self.folder} cannot be written to ({error.strerror}); choose a writable folder."
-            ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            self._lock = None
-            raise InputError(
-                f"workdir {self.folder} is in use by another process; wait for it or choose another folder."
-            ) from None
+        self._held.enter_context(exclusive_folder(self.folder))
         self._log = logging.FileHandler(self.folder / "mmsrarec.log", encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(self._log)
@@ -115,9 +107,7 @@ class Workspace:
             logger.setLevel(self._level)
             self._log.close()
             self._log = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._held.close()
 
     def stage(
         self,

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmsrarec import storage
 from mmsrarec.errors import StoredFileError
 from mmsrarec.storage import (
     MANIFEST,
     atomic_path,
+    exclusive_folder,
     fingerprint,
     read_artefact,
     read_json,
@@ -104,6 +106,30 @@ def test_fingerprint_is_the_same_in_another_process() -> None:
     code = "from mmsrarec.storage import fingerprint; print(fingerprint({'b': [1, 'é'], 'a': None}))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == fingerprint({"a": None, "b": [1, "é"]})
+
+
+def test_a_folder_is_left_as_it_was_found(tmp_path: Path) -> None:
+    for _ in range(2):
+        with exclusive_folder(tmp_path / "run"):
+            assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+        assert not any((tmp_path / "run").iterdir())
+
+
+def test_a_lock_that_its_owner_took_away_meanwhile_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the opening of the file and its locking, whoever was in there ends."""
+    lock, waiting = storage.fcntl.flock, [True]
+
+    def flock(descriptor: int, how: int) -> None:
+        if waiting:
+            waiting.clear()
+            (tmp_path / ".lock").unlink()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(storage.fcntl, "flock", flock)
+    with exclusive_folder(tmp_path):
+        assert (tmp_path / ".lock").exists()
 
 
 def test_artefact_round_trip(artefact: Path) -> None:

@@ -19,7 +19,7 @@ from mmsrarec.backbone import Backbone, SentenceEncoder
 from mmsrarec.data import ItemContent
 from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger, ticker
-from mmsrarec.storage import file_sha256, fingerprint
+from mmsrarec.storage import exclusive_folder, file_sha256, fingerprint
 from mmsrarec.summarize.catalogue import fill_table_by_workers
 from mmsrarec.summarize.rewards import KeywordScorer, Reconstruction, RewardSettings
 from mmsrarec.summarize.stored import read_stored, write_stored
@@ -199,7 +199,7 @@ class Summarizer:
         Raises
         ------
         InputError
-            If `contents` is empty or holds no text at all.
+            If `contents` is empty or holds no text at all, or another process works in `workdir`.
         """
         if not contents:
             raise InputError("contents must hold at least one item to learn from, got none.")
@@ -207,16 +207,17 @@ class Summarizer:
         first = None if begin is None else file_sha256(begin / ADAPTER_WEIGHTS)
         self._drop_adapter()
         made_from = fingerprint(self.settings_fingerprint, [content.key for content in contents], seed, first)
-        trained = train_adapters(
-            self.backbone,
-            self._scorer(),
-            contents,
-            self._plan(),
-            workdir=workdir,
-            made_from=made_from,
-            seed=seed,
-            start=begin,
-        )
+        with exclusive_folder(Path(workdir)):
+            trained = train_adapters(
+                self.backbone,
+                self._scorer(),
+                contents,
+                self._plan(),
+                workdir=workdir,
+                made_from=made_from,
+                seed=seed,
+                start=begin,
+            )
         self._take(trained)
         return self
 

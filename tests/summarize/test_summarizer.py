@@ -16,6 +16,7 @@ from trl import GRPOConfig
 from mmsrarec.backbone import Backbone, SentenceEncoder
 from mmsrarec.data import ItemContent, make_catalogue
 from mmsrarec.errors import InputError, StoredFileError
+from mmsrarec.storage import exclusive_folder
 from mmsrarec.summarize import KeywordTable, Summarizer
 from mmsrarec.summarize.summarizer import ADAPTER
 
@@ -211,6 +212,8 @@ def test_what_cannot_be_is_named(
         bare.summarize(contents[:1], KeywordTable(None), workers=2)
     with pytest.raises(InputError, match="contents"):
         summarizer.fit([], workdir=tmp_path / "run")
+    with exclusive_folder(tmp_path / "run"), pytest.raises(InputError, match="in use by another process"):
+        summarizer.fit(contents[:4], workdir=tmp_path / "run")
     with pytest.raises(InputError, match="encoder"):
         tiny(tiny_llava, None, tmp_path).fit(contents[:4], workdir=tmp_path / "run")
     with pytest.raises(InputError, match="hold a text"):
