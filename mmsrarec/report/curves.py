@@ -12,6 +12,7 @@ __all__ = ["Curve", "draw_curve"]
 
 LEFT, TOP, WIDTH, HEIGHT = 46.0, 10.0, 264.0, 112.0
 _MOST_POINTS = 400
+_FIRST_IN_POWERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,5 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _tick(value: float) -> str:
-    return f"{value:.3g}".replace("-", "\u2212")
+    written = f"{value:,.0f}" if 1000 <= abs(value) < _FIRST_IN_POWERS else f"{value:.3g}"
+    return written.replace("-", "\u2212")

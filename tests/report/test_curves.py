@@ -28,8 +28,14 @@ def test_a_falling_curve_falls_and_keeps_its_ends():
     drawn = points_of(curve.line)
     assert drawn[0] == (LEFT, TOP)
     assert drawn[-1] == curve.end == (LEFT + WIDTH, TOP + HEIGHT)
-    assert curve.vertical == ((TOP, "1e+03"), (TOP + HEIGHT, "1"))
+    assert curve.vertical == ((TOP, "1,000"), (TOP + HEIGHT, "1"))
     assert curve.horizontal == ((LEFT, "0"), (LEFT + WIDTH, "999"))
+
+
+def test_large_numbers_are_written_out_while_there_is_room():
+    curve = draw_curve("reward", [(0, -12_345.0), (99_999, 2.5e6)])
+    assert curve.vertical == ((TOP, "2.5e+06"), (TOP + HEIGHT, "−12,345"))
+    assert curve.horizontal[1][1] == "99,999"
 
 
 def test_a_constant_and_a_single_point_are_drawn_in_the_middle():
