@@ -78,7 +78,7 @@ def student_inputs(
     numpy.ndarray
         float64 (n, inputs).
     """
-    plain = matrix[:, [FEATURES.index(name) for name in PLAIN]].astype(np.float64)
+    plain = matrix[:, [FEATURES.index(name) for name in PLAIN]]
     candidates = vectors[items].astype(np.float64)  # (n, width)
     history = _nearness(candidates, vectors, context.history)
     neighbours = _nearness(candidates, vectors, [neighbour.item for neighbour in context.neighbours])

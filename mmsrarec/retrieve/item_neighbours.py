@@ -94,8 +94,9 @@ class Transitions:
         numpy.ndarray
             float32 (users, c) or (users, n_items).
         """
-        asked = _recency_weights(histories, self.recency, self.probability_.shape[0])
-        return _columns(np.asarray((asked @ self.probability_).todense()).astype(np.float32), candidates)
+        # In the matrix's own precision: of another one SciPy would make a copy of all of it at each call.
+        asked = _recency_weights(histories, self.recency, self.probability_.shape[0]).astype(np.float32)
+        return _columns(np.asarray((asked @ self.probability_).todense()), candidates)
 
 
 class ItemKNN:
