@@ -1,7 +1,8 @@
 """Q3: the blend with and without the language model, and with each part of its path left out, paired by user.
 
 P: the last event of every user held out, the blend fitted on a tenth of them; M: other users, a seeded sample of them.
-Beside each part: what is lost without it, by the blend and by p alone. Interrupted, it goes on where it was:
+Beside each part: what is lost without it, by the blend and by p alone. Interrupted, it goes on where it was. The page
+WORKDIR/SET/ablations.html draws it all, and how far p and the blend can be taken at their word:
 
     python -m benches Q3 --data ../shared/data --sets P --preset quick --workdir runs/q3
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,10 +20,10 @@ from rich.table import Table
 from benches.quality_data import SPLIT_SEED, load_split
 from mmsrarec import Recommender
 from mmsrarec.data import Dataset
-from mmsrarec.evaluate import EvaluationTable, evaluate_ablations
-from mmsrarec.evaluate.ablations import row_name
-from mmsrarec.evaluate.recommender_evaluation import BLEND, PROBABILITY
+from mmsrarec.evaluate import EvaluationTable, ablation_gains, calibration_error, evaluate_ablations
+from mmsrarec.evaluate.recommender_evaluation import BLEND, NOT_ASKED
 from mmsrarec.recommender.ablation import PARTS
+from mmsrarec.report import write_report
 
 METRICS = (("uniform", "HR@5"), ("uniform", "NDCG@5"), ("uniform", "AUC"), ("popularity", "NDCG@5"))
 
@@ -56,11 +58,24 @@ def table(
             shown.add_row(
                 f"{name} ({found.n_users} users)", who, *(cell(found, who, *metric) for metric in METRICS)
             )
-        for part in parts:
-            for row in (BLEND, PROBABILITY):
-                if (less := row_name(part, row)) in found.models:
-                    gains = (gain(found, row, less, *metric) for metric in METRICS)
-                    shown.add_row(name, f"{part}: gain of {row}", *gains)
+        gains = ablation_gains(found, parts)
+        for (part, who), own in gains.group_by("part", "model", maintain_order=True):
+            by_metric = {(row["protocol"], row["metric"]): row for row in own.iter_rows(named=True)}
+            shown.add_row(
+                name, f"{part}: gain of {who}", *(gain(by_metric.get(metric)) for metric in METRICS)
+            )
+        shown.add_row(name, f"{NOT_ASKED} against {BLEND}", *(behind(found, metric) for metric in METRICS))
+        for (who,), bins in found.reliability.group_by("model", maintain_order=True):
+            shown.add_row(name, f"{who}: expected calibration error", f"{calibration_error(bins):.4f}")
+        page = write_report(
+            workdir / name / "ablations.html",
+            title=f"What each part is worth: {name}, {preset}",
+            facts={"people": found.n_users, "items": found.n_items, "preset": preset, "seed": seed},
+            evaluation=found,
+            gains=gains,
+            reliability=found.reliability_by_model(),
+        )
+        print(f"the page is {page}")
     return shown
 
 
@@ -79,12 +94,21 @@ def cell(found: EvaluationTable, who: str, protocol: str, metric: str) -> str:
     return ""
 
 
-def gain(found: EvaluationTable, whole: str, less: str, protocol: str, metric: str) -> str:
+def gain(row: dict[str, Any] | None) -> str:
     """Write what is lost without a part, with its interval and p."""
-    test = found.compare(whole, less, protocol, metric)
-    return (
-        f"{100 * test.difference:+.2f} [{100 * test.low:+.2f}, {100 * test.high:+.2f}], p {test.p_value:.3f}"
-    )
+    if row is None:
+        return ""
+    return _difference(row["gain"], row["low"], row["high"], row["p_value"])
+
+
+def behind(found: EvaluationTable, metric: tuple[str, str]) -> str:
+    """Write what is lost where the same blend does not ask the language model."""
+    test = found.compare(BLEND, NOT_ASKED, *metric)
+    return _difference(test.difference, test.low, test.high, test.p_value)
+
+
+def _difference(mean: float, low: float, high: float, p_value: float) -> str:
+    return f"{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}], p {p_value:.3f}"
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -520,6 +520,33 @@ def test_a_damaged_model_is_named(fitted, tmp_path, capsys):
     assert f"{path.name} has" in capsys.readouterr().err
 
 
+def test_ablate_says_what_a_part_is_worth_and_draws_it(fitted, shop, capsys):
+    words = ["ablate", "--data", str(shop), "--workdir", str(fitted.workdir), "--preset", "demo"]
+    words += [
+        "--backbone",
+        str(fitted.workdir.parent / "backbone"),
+        "--encoder",
+        "embedded",
+        "--users",
+        "2",
+        "--negatives",
+        "8",
+    ]
+    assert run([*words, "--part", "other"]) == 2
+    assert "'other'" in capsys.readouterr().err
+    assert run([*words, "--part", "mllm"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("without mllm") == 2
+    assert [line.split()[:2] for line in shown.out.splitlines() if line.lstrip().startswith("mllm")] == [
+        ["mllm", "mmsrarec"]
+    ] * 3
+    page = fitted.workdir / "ablations.html"
+    assert str(page) in shown.err
+    text = page.read_text("utf-8")
+    assert "What each part is worth" in text
+    assert "p(yes) alone: of what was given" in text
+
+
 def test_evaluate_on_what_the_fit_held_out_and_report_it(fitted, capsys):
     words = ["evaluate", fitted.model, "--workdir", str(fitted.workdir), "--negatives", "8"]
     assert run([*words, "--sampled-only", "-f", "json"]) == 0

@@ -11,14 +11,22 @@ from mmsrarec.cli.data_files import read_data
 from mmsrarec.cli.fitting import split_data
 from mmsrarec.cli.held_out import save_held_out
 from mmsrarec.cli.options import Device, Format, OutputFormat, Preset, Seed, Split, Strict, Verbose
-from mmsrarec.cli.output import print_frame, print_rich, print_table
+from mmsrarec.cli.output import print_frame, print_rich, print_table, say
 
 if TYPE_CHECKING:
-    from mmsrarec.evaluate import EvaluationTable
+    import polars as pl
 
-__all__ = ["ablate"]
+__all__ = ["ablate", "gains_rows"]
 
-_METRICS = (("uniform", "NDCG@5"), ("popularity", "NDCG@5"))
+_PAGE = "ablations.html"
+_GAINS = [
+    ("part", False),
+    ("ranked by", False),
+    ("metric", False),
+    ("gain", True),
+    ("95 %", True),
+    ("p", True),
+]
 
 
 def ablate(
@@ -55,6 +63,7 @@ def ablate(
         int | None,
         typer.Option(help="A seeded sample of this many held-out people.", show_default=False),
     ] = None,
+    negatives: Annotated[int, typer.Option(help="Items a user that the held-out one is ranked among.")] = 20,
     full_catalogue: Annotated[
         bool, typer.Option("--full-catalogue/--sampled-only", help="Rank the whole catalogue as well.")
     ] = False,
@@ -67,12 +76,16 @@ def ablate(
     device: Device = None,
     verbose: Verbose = False,
 ) -> None:
-    """Fit and measure the whole, and again with each part left out; what is done already is used."""
+    """Fit and measure the whole, and again with each part left out; what is done already is used.
+
+    Prints the table, what each part adds, and writes WORKDIR/ablations.html.
+    """
     dataset = read_data(data, interactions, items, images, [], strict)
     train, validation, test = split_data(dataset, split, seed)
-    from mmsrarec.evaluate import evaluate_ablations
+    from mmsrarec.evaluate import ablation_gains, evaluate_ablations
     from mmsrarec.recommender import Recommender
     from mmsrarec.recommender.ablation import PARTS, check_without
+    from mmsrarec.report import write_report
 
     parts = part or list(PARTS)
     check_without(parts)
@@ -85,41 +98,38 @@ def ablate(
         ablate=parts,
         workdir=workdir,
         users=users,
+        negatives=negatives,
         seed=seed,
         full_catalogue=full_catalogue,
     )
+    gains = ablation_gains(table, parts)
     if format is OutputFormat.TABLE:
         print_rich(table)
-        print_worth(table, parts)
+        print_table(_GAINS, gains_rows(gains))
     else:
         print_frame(table.to_frame(), format)
-
-
-def print_worth(table: EvaluationTable, parts: list[str]) -> None:
-    """Print what is lost without each part, paired by user, with its interval and p."""
-    from mmsrarec.evaluate.ablations import row_name
-    from mmsrarec.evaluate.recommender_evaluation import BLEND, PROBABILITY
-
-    rows = []
-    for part in parts:
-        for row in (BLEND, PROBABILITY):
-            if row_name(part, row) not in table.models:
-                continue
-            for protocol, metric in _METRICS:
-                test = table.compare(row, row_name(part, row), protocol, metric)
-                interval = f"{100 * test.low:+.2f} to {100 * test.high:+.2f}"
-                worth = f"{100 * test.difference:+.2f}"
-                rows.append(
-                    (part, row, f"{metric}, {protocol} negatives", worth, interval, f"{test.p_value:.3f}")
-                )
-    print_table(
-        [
-            ("part", False),
-            ("ranked by", False),
-            ("metric", False),
-            ("gain", True),
-            ("95 %", True),
-            ("p", True),
-        ],
-        rows,
+    page = workdir / _PAGE
+    write_report(
+        page,
+        title=f"What each part is worth: {workdir.resolve().name}",
+        facts={"people": table.n_users, "items": table.n_items, "preset": preset.value, "seed": seed},
+        evaluation=table,
+        gains=gains,
+        reliability=table.reliability_by_model(),
     )
+    say(f"the page is {page}")
+
+
+def gains_rows(gains: pl.DataFrame) -> list[tuple[str, ...]]:
+    """Write what each part adds, its interval and p, a row a part and metric."""
+    return [
+        (
+            row["part"],
+            row["model"],
+            f"{row['metric']}, {row['protocol']} negatives",
+            f"{100 * row['gain']:+.2f}",
+            f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
+            f"{row['p_value']:.3f}",
+        )
+        for row in gains.iter_rows(named=True)
+    ]

@@ -28,8 +28,6 @@ __all__ = ["evaluate", "load_evaluation", "read_curves", "report", "save_evaluat
 EVALUATION = "evaluation"
 _KIND = "evaluation"
 _REWARDS_TITLE = "Keywords of items that were set aside, before and after training"
-_PER_USER = "per_user.parquet"
-_RELIABILITY = "reliability.parquet"
 _REWARDS = ("total", "information", "reconstruction", "length")
 # A policy's loss says nothing of how well it does; its rewards do.
 _DRAWN = (*_REWARDS, "loss")
@@ -75,17 +73,9 @@ def evaluate(
 
 
 def save_evaluation(table: EvaluationTable, workdir: Path) -> None:
-    """Keep an evaluation in the workdir: its rows as JSON, and all of it for the report."""
-
-    def write(folder: Path) -> None:
-        table.per_user.write_parquet(folder / _PER_USER)
-        if table.reliability is not None:
-            table.reliability.write_parquet(folder / _RELIABILITY)
-        table.write_json(folder / "rows.json")
-
-    details = {"n_items": table.n_items, "seed": table.seed}
+    """Keep an evaluation in the workdir, for the report."""
     made_from = fingerprint(table.n_items, table.seed, str(table.rows))
-    write_artefact(workdir / EVALUATION, _KIND, made_from, write, details)
+    write_artefact(workdir / EVALUATION, _KIND, made_from, table.save)
 
 
 def load_evaluation(workdir: Path) -> EvaluationTable | None:
@@ -93,18 +83,10 @@ def load_evaluation(workdir: Path) -> EvaluationTable | None:
     folder = workdir / EVALUATION
     if not folder.exists():
         return None
-    details = read_artefact(folder, _KIND)["details"]
-    import polars as pl
-
+    read_artefact(folder, _KIND)
     from mmsrarec.evaluate import EvaluationTable
 
-    bins = folder / _RELIABILITY
-    return EvaluationTable(
-        pl.read_parquet(folder / _PER_USER),
-        details["n_items"],
-        details["seed"],
-        pl.read_parquet(bins) if bins.exists() else None,
-    )
+    return EvaluationTable.load(folder)
 
 
 def report(
@@ -196,7 +178,7 @@ def write_run_report(
         ],
         curves=read_curves(workdir),
         evaluation=evaluation,
-        reliability=_reliability(evaluation),
+        reliability=evaluation.reliability_by_model() if evaluation else None,
         tables=_held_out_rewards(workdir),
         recommendations=recommendation_frame(recommender, recommender.recommend(users, k=k)),
         explanations=[recommender.explain(user) for user in track(users, "explaining")],
@@ -212,14 +194,6 @@ def _student(recommender: Recommender) -> dict[str, str]:
         "student's R²": f"{student.explained_:.2f} ± {student.explained_error_:.2f}",
         "student's rank correlation": f"{student.rank_correlation_:.2f}",
     }
-
-
-def _reliability(evaluation: EvaluationTable | None) -> dict[str, list[tuple[float, float, int]]]:
-    """Bins of each probability that was measured, the language model's before the blend's."""
-    if evaluation is None or evaluation.reliability is None:
-        return {}
-    bins = evaluation.reliability.partition_by("model", as_dict=True, include_key=False)
-    return {str(name): part.rows() for (name,), part in reversed(bins.items())}
 
 
 def _held_out_rewards(workdir: Path) -> dict[str, Any]:

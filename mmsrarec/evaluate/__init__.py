@@ -5,7 +5,7 @@ protocol (one positive among 20 negatives) and over the full catalogue, always b
 item-kNN, and returns an :class:`EvaluationTable` with bootstrap intervals by user.
 """
 
-from mmsrarec.evaluate.ablations import evaluate_ablations
+from mmsrarec.evaluate.ablations import ablation_gains, evaluate_ablations
 from mmsrarec.evaluate.baselines import Popularity
 from mmsrarec.evaluate.calibration import calibration_error, reliability
 from mmsrarec.evaluate.cases import EvaluationCases
@@ -23,6 +23,7 @@ __all__ = [
     "Popularity",
     "RecommendationCost",
     "Scorer",
+    "ablation_gains",
     "auc",
     "bootstrap_interval",
     "calibration_error",

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from mmsrarec.errors import InputError
 from mmsrarec.evaluate.intervals import PairedTest, bootstrap_interval, paired_test
-from mmsrarec.storage import write_json
+from mmsrarec.storage import read_json, write_json
 
 __all__ = ["FULL", "RECOMMENDED", "EvaluationTable", "metric_column"]
 
@@ -31,6 +31,7 @@ _TITLES = {
     FULL: "Full catalogue",
 }
 _WIDTH = 110
+_PER_USER, _RELIABILITY, _ROWS = "per_user.parquet", "reliability.parquet", "rows.json"
 
 
 def metric_column(protocol: str, metric: str) -> str:
@@ -200,6 +201,13 @@ class EvaluationTable:
             },
         )
 
+    def reliability_by_model(self) -> dict[str, list[tuple[float, float, int]]]:
+        """Return the bins of each model as a report draws them: the language model's before the blend's."""
+        if self.reliability is None:
+            return {}
+        bins = self.reliability.partition_by("model", as_dict=True, include_key=False, maintain_order=True)
+        return {str(name): part.rows() for (name,), part in reversed(bins.items())}
+
     def write_json(self, path: str | Path) -> None:
         """Write the rows as JSON, atomically.
 
@@ -209,6 +217,41 @@ class EvaluationTable:
             If the file cannot be written.
         """
         write_json(path, {"users": self.n_users, "items": self.n_items, "seed": self.seed, "rows": self.rows})
+
+    def save(self, folder: str | Path) -> None:
+        """Write all of it into `folder`, the rows once more as ``rows.json``, for other programs."""
+        folder = Path(folder)
+        self.per_user.write_parquet(folder / _PER_USER)
+        if self.reliability is not None:
+            self.reliability.write_parquet(folder / _RELIABILITY)
+        self.write_json(folder / _ROWS)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> EvaluationTable:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        StoredFileError
+            If ``rows.json`` is missing or no JSON.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> frame = pl.DataFrame({"model": ["ours"] * 2, "user": [0, 1], "uniform/AUC": [0.5, 1.0]})
+        >>> folder = tempfile.mkdtemp()
+        >>> EvaluationTable(frame, n_items=9).save(folder)
+        >>> EvaluationTable.load(folder).value("ours", "uniform", "AUC")
+        0.75
+        """
+        folder = Path(folder)
+        told, bins = read_json(folder / _ROWS), folder / _RELIABILITY
+        return cls(
+            pl.read_parquet(folder / _PER_USER),
+            told["items"],
+            told["seed"],
+            pl.read_parquet(bins) if bins.exists() else None,
+        )
 
     def _by_protocol(self) -> dict[str, tuple[list[str], dict[str, dict[str, dict[str, Any]]]]]:
         """Give, for each protocol, its metrics and model → metric → row."""

@@ -16,6 +16,7 @@ from mmsrarec.explain import Explanation, page_environment, plain
 from mmsrarec.explain.page import explanation_view
 from mmsrarec.explain.wording import number
 from mmsrarec.report.curves import draw_curve
+from mmsrarec.report.gains import draw_gains
 from mmsrarec.report.reliability import draw_reliability
 from mmsrarec.storage import atomic_path
 
@@ -51,6 +52,7 @@ def render_report(
     stages: Sequence[StageTime | tuple[str, float]] = (),
     curves: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     evaluation: Any = None,
+    gains: Any = None,
     reliability: Mapping[str, Sequence[tuple[float, float, int]]] | None = None,
     tables: Mapping[str, Any] | None = None,
     recommendations: Any = None,
@@ -71,6 +73,9 @@ def render_report(
     evaluation
         A frame that narwhals accepts, or an object whose ``to_html()`` gives a fragment. **The fragment is
         trusted**: it goes into the page as it is.
+    gains
+        A frame of what each part of the method adds, as :func:`mmsrarec.evaluate.ablation_gains` gives it, one
+        drawing a metric and model.
     reliability
         Whose probability → bins: mean probability, share that came true, number of candidates.
     tables
@@ -105,6 +110,7 @@ def render_report(
         "with_memory": any(_as_stage(stage).peak_memory_mebibytes is not None for stage in stages),
         "curves": [draw_curve(name, points) for name, points in (curves or {}).items()],
         "evaluation": _table("evaluation", evaluation),
+        "gains": [draw_gains(name, parts) for name, parts in _gains_by_metric(gains).items()],
         "reliability": [draw_reliability(name, bins) for name, bins in (reliability or {}).items()],
         "tables": [(plain(name), _table(name, table)) for name, table in (tables or {}).items()],
         "users": _recommendations_by_user(recommendations),
@@ -214,19 +220,31 @@ def _table(name: str, value: Any) -> dict[str, Any] | None:
     }
 
 
-def _recommendations_by_user(value: Any) -> list[dict[str, Any]]:
+def _rows(name: str, value: Any, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """Give the rows of a frame that must have some columns; none where there is no frame."""
     if value is None:
         return []
-    frame = _frame("recommendations", value)
-    needed = ("user_id", "item_id", "rank", "score")
+    frame = _frame(name, value)
     missing = [column for column in needed if frame is None or column not in frame.columns]
     if frame is None or missing:
         raise InputError(
-            f"recommendations must be a frame with the columns {', '.join(needed)}; "
-            f"missing: {', '.join(missing)}."
+            f"{name} must be a frame with the columns {', '.join(needed)}; missing: {', '.join(missing)}."
         )
+    return list(frame.iter_rows(named=True))
+
+
+def _gains_by_metric(value: Any) -> dict[str, list[tuple[str, float, float, float]]]:
+    needed = ("part", "model", "protocol", "metric", "gain", "low", "high")
+    drawn: dict[str, list[tuple[str, float, float, float]]] = {}
+    for row in _rows("gains", value, needed):
+        measured = f"{row['metric']}, {row['protocol']} negatives: {row['model']}"
+        drawn.setdefault(measured, []).append((row["part"], row["gain"], row["low"], row["high"]))
+    return drawn
+
+
+def _recommendations_by_user(value: Any) -> list[dict[str, Any]]:
     users: dict[Any, list[dict[str, Any]]] = {}
-    for row in frame.iter_rows(named=True):
+    for row in _rows("recommendations", value, ("user_id", "item_id", "rank", "score")):
         users.setdefault(row["user_id"], []).append(row)
     return [
         {"name": f"user {plain(user, limit=60)}", "rows": [_recommendation(row) for row in rows]}

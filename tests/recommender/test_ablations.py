@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mmsrarec import Recommender
-from mmsrarec.cli.ablating import print_worth
+from mmsrarec.cli.ablating import gains_rows
 from mmsrarec.errors import InputError
-from mmsrarec.evaluate import evaluate_ablations, evaluate_recommender
+from mmsrarec.evaluate import ablation_gains, evaluate_ablations, evaluate_recommender
 from mmsrarec.evaluate.ablations import row_name
 from mmsrarec.recommender.ablation import PARTS
 from mmsrarec.tune import yes_no_prompt
@@ -94,7 +94,7 @@ def test_unknown_part_is_a_clear_error(parameters: dict, parts, tmp_path: Path) 
 
 
 def test_one_table_resumable(
-    parameters: dict, parts, fitted: Recommender, workdir: Path, monkeypatch, capsys
+    parameters: dict, parts, fitted: Recommender, workdir: Path, monkeypatch
 ) -> None:
     train, validation, test = parts
     asked = []
@@ -135,8 +135,13 @@ def test_one_table_resumable(
     assert table.value("mmsrarec", "uniform", "AUC") == direct.value("mmsrarec", "uniform", "AUC")
     difference = table.compare("mmsrarec", row_name("sft"), "uniform", "AUC")
     assert np.isfinite(difference.difference)
-    print_worth(table, ["sft", "mllm"])
-    shown = capsys.readouterr().out
-    assert shown.count("sft") == 4
-    assert shown.count("mllm") == 2
-    assert f"{100 * table.compare('mmsrarec', 'without mllm', 'uniform', 'NDCG@5').difference:+.2f}" in shown
+    assert table.reliability is not None
+    assert table.reliability.equals(direct.reliability)
+    assert list(table.reliability_by_model()) == ["p(yes) alone", "mmsrarec"]
+    gains = ablation_gains(table, ["sft", "mllm"])
+    assert gains.group_by("part", maintain_order=True).len().rows() == [("sft", 6), ("mllm", 3)]
+    shown = gains_rows(gains)
+    difference = table.compare("mmsrarec", "without mllm", "uniform", "NDCG@5")
+    assert ("mllm", "mmsrarec", "NDCG@5, uniform negatives", f"{100 * difference.difference:+.2f}") in [
+        row[:4] for row in shown
+    ]

@@ -105,6 +105,17 @@ def sections(explanations: list[Explanation]) -> dict[str, Any]:
             HOSTILE: [(1.0, 0.0, 7)],
             "never asked": [],
         },
+        "gains": pl.DataFrame(
+            {
+                "part": ["similar_users", HOSTILE, "sft", "paths"],
+                "model": ["mmsrarec", "mmsrarec", HOSTILE, "p(yes) alone"],
+                "protocol": "uniform",
+                "metric": "NDCG@5",
+                "gain": [0.02, -0.1, 0.0, float("nan")],
+                "low": [-0.01, -0.15, 0.0, float("nan")],
+                "high": [0.05, -0.02, 0.0, float("nan")],
+            }
+        ),
         "tables": {f"Rewards {HOSTILE}": pl.DataFrame({"stage": ["before", HOSTILE], "total": [0.1, 0.5]})},
         "recommendations": pl.DataFrame(
             {

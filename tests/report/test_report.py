@@ -23,6 +23,8 @@ def test_every_section_is_there(sections):
         "share 0.2500",
         "How good it is",
         "mmsrarec 0.5120 1",
+        "What each part is worth",
+        "similar users",
         "How far its probabilities can be trusted",
         "p(yes) alone",
         "keywords 1 min 32 s 1500 MiB",
@@ -41,7 +43,15 @@ def test_every_section_is_there(sections):
 
 def test_sections_without_data_are_left_out():
     text = words(render_report(title="Empty"))
-    for heading in ("How good", "How far", "What each stage", "How it learned", "What it recommends", "Why"):
+    for heading in (
+        "How good",
+        "What each part",
+        "How far",
+        "What each stage",
+        "How it learned",
+        "What it recommends",
+        "Why",
+    ):
         assert heading not in text
 
 
@@ -70,6 +80,7 @@ def test_a_fragment_goes_in_as_it_is():
     [
         ({"evaluation": 3}, "evaluation must be a frame or have to_html.., got int"),
         ({"recommendations": pl.DataFrame({"user_id": [1]})}, "missing: item_id, rank, score"),
+        ({"gains": pl.DataFrame({"part": ["sft"], "model": ["a"]})}, "gains .* missing: protocol, metric"),
         ({"recommendations": [1]}, "must be a frame with the columns user_id"),
         ({"evaluation": pl.DataFrame({"a": range(201)})}, "201 rows"),
     ],
