@@ -2,7 +2,7 @@
 
 P: the last event of every user held out, the blend fitted on a tenth of them; M: other users, a seeded sample of them.
 Beside each part: what is lost without it, by the blend and by p alone. Interrupted, it goes on where it was. The page
-WORKDIR/SET/ablations.html draws it all, and how far p and the blend can be taken at their word:
+WORKDIR/SET/ablations.html draws it all, and how far p and the blend can be taken at their word. Below: what it costs.
 
     python -m benches Q3 --data ../shared/data --sets P --preset quick --workdir runs/q3
 """
@@ -20,7 +20,13 @@ from rich.table import Table
 from benches.quality_data import SPLIT_SEED, load_split
 from mmsrarec import Recommender
 from mmsrarec.data import Dataset
-from mmsrarec.evaluate import EvaluationTable, ablation_gains, calibration_error, evaluate_ablations
+from mmsrarec.evaluate import (
+    EvaluationTable,
+    ablation_gains,
+    calibration_error,
+    evaluate_ablations,
+    recommendation_cost,
+)
 from mmsrarec.evaluate.recommender_evaluation import BLEND, NOT_ASKED
 from mmsrarec.recommender.ablation import PARTS
 from mmsrarec.report import write_report
@@ -44,8 +50,9 @@ def table(
     shown = Table("set", "who", *(f"{metric}, {protocol}" for protocol, metric in METRICS))
     for name in sets:
         train, validation, test = parts_of(load_split(name, data).dataset, name)
+        recommender = Recommender(backbone=backbone, encoder=encoder, preset=preset, seed=seed)
         found = evaluate_ablations(
-            Recommender(backbone=backbone, encoder=encoder, preset=preset, seed=seed),
+            recommender,
             train,
             test,
             validation=validation,
@@ -76,6 +83,9 @@ def table(
             reliability=found.reliability_by_model(),
         )
         print(f"the page is {page}")
+        print(
+            recommendation_cost(recommender.fit(train, validation, workdir=workdir / name), test, seed=seed)
+        )
     return shown
 
 
