@@ -101,7 +101,6 @@ def evaluate_ablations(
         without = sorted({*recommender.without, name} - {""})
         row = type(recommender)(**parameters | {"without": without})
         row.fit(train, validation, workdir=folder, shared=folders)
-        folders.append(folder)
         asked = fingerprint(row.made_from_, test.fingerprint, users, negatives, seed, full_catalogue)
 
         def measure(path: Path, row: Recommender = row) -> None:
@@ -109,8 +108,9 @@ def evaluate_ablations(
                 row, test, users=users, negatives=negatives, seed=seed, full_catalogue=full_catalogue
             ).save(path)
 
-        with Workspace(folder) as workspace:
+        with Workspace(folder, shared=folders) as workspace:
             tables.append(workspace.stage(_STAGE, asked, measure, EvaluationTable.load))
+        folders.append(folder)
     whole, *ablated = tables
     frames = [_named(table.per_user, name) for table, name in zip(ablated, names, strict=True)]
     return replace(whole, per_user=pl.concat([whole.per_user, *frames]))

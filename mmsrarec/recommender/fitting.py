@@ -267,7 +267,7 @@ class Fit:
             READ_BELOW,
             settings.preset.blend_users,
             # What does not change the ranker's prompts and examples has its own place in what these come from.
-            sorted(settings.without - {"grpo", "sft"}),
+            sorted(settings.without - {"grpo", "sft"} - (set() if self._tunes else {"multi_task"})),
             settings.history,
             settings.similar_users,
             config_text(settings.sft),
@@ -280,6 +280,17 @@ class Fit:
                 ranker_print,
                 lambda folder: self._fit_ranker(parts, folder),
                 self._load_ranker,
+            )
+        if not self._tunes and model.readout is None:
+            # p is that of the bare model, however long a readout was looked for.
+            ranker_print = fingerprint(
+                retrieval_print,
+                self.backbone.fingerprint,
+                template_fingerprint(),
+                sorted(settings.without - {"grpo", "sft", "multi_task"}),
+                settings.history,
+                settings.similar_users,
+                settings.seed,
             )
         self.made_from = fingerprint(ranker_print, settings.preset.blend_users, FEATURES)
         parts.vectors = vectors.astype(np.float16)

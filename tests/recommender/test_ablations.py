@@ -1,5 +1,6 @@
 """Parts left out by name: each changes what it says it changes, and rows share what they have in common."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,32 @@ def test_one_table_resumable(
     assert ("mllm", "mmsrarec", "NDCG@5, uniform negatives", f"{100 * difference.difference:+.2f}") in [
         row[:4] for row in shown
     ]
+
+
+def test_where_nothing_was_tuned_leaving_tuning_out_is_not_made_or_measured_again(
+    parameters: dict, parts, tmp_path: Path, monkeypatch
+) -> None:
+    asked = []
+    measure = evaluate_recommender
+
+    def recording(recommender: Recommender, *given, **named):
+        asked.append(recommender.stages_made_)
+        return measure(recommender, *given, **named)
+
+    monkeypatch.setitem(evaluate_ablations.__globals__, "evaluate_recommender", recording)
+    bare = replace(parameters["preset"], tune_examples=0, readout_users=0)
+    table = evaluate_ablations(
+        Recommender(**parameters | {"preset": bare}),
+        parts[0],
+        parts[2],
+        validation=parts[1],
+        ablate=["sft", "multi_task"],
+        workdir=tmp_path / "run",
+        negatives=6,
+    )
+    assert len(asked) == 1
+    assert "blend" in asked[0]
+    assert not list((tmp_path / "run" / "ablations").glob("*/blend"))
+    gains = ablation_gains(table, ["sft", "multi_task"])
+    assert gains.height == 12
+    assert gains.select("gain", "low", "high").to_numpy().any() == 0
