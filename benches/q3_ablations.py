@@ -45,12 +45,15 @@ def table(
     users: int = 1000,
     workdir: Path = Path("runs/q3"),
     seed: int = 0,
+    workers: int = 1,
 ) -> Table:
     """Fit, measure and compare."""
     shown = Table("set", "who", *(f"{metric}, {protocol}" for protocol, metric in METRICS))
     for name in sets:
         train, validation, test = parts_of(load_split(name, data).dataset, name)
-        recommender = Recommender(backbone=backbone, encoder=encoder, preset=preset, seed=seed)
+        recommender = Recommender(
+            backbone=backbone, encoder=encoder, preset=preset, seed=seed, workers=workers
+        )
         found = evaluate_ablations(
             recommender,
             train,
@@ -135,6 +138,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--users", type=int, default=1000)
     parser.add_argument("--workdir", type=Path, default=Path("runs/q3"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes that ask about items' keywords")
     Console(width=180).print(table(**vars(parser.parse_args(words))))
 
 
