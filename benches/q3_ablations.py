@@ -74,7 +74,9 @@ def table(
             shown.add_row(
                 name, f"{part}: gain of {who}", *(gain(by_metric.get(metric)) for metric in METRICS)
             )
-        shown.add_row(name, f"{NOT_ASKED} against {BLEND}", *(behind(found, metric) for metric in METRICS))
+        shown.add_row(
+            name, f"gain of {BLEND} over {NOT_ASKED}", *(behind(found, metric) for metric in METRICS)
+        )
         for (who,), bins in found.reliability.group_by("model", maintain_order=True):
             shown.add_row(name, f"{who}: expected calibration error", f"{calibration_error(bins):.4f}")
         page = write_report(
