@@ -15,9 +15,11 @@ from safetensors.numpy import load_file, save_file
 
 from mmsrarec import __version__
 from mmsrarec.backbone import Backbone, Readout, SentenceEncoder, load_projector, save_projector
+from mmsrarec.backbone.align import caption_of
 from mmsrarec.backbone.identity import config_text
 from mmsrarec.data import Dataset, Histories, ItemContent
 from mmsrarec.errors import InputError
+from mmsrarec.progress import logger
 from mmsrarec.rank import FEATURES, BlendRanker, Student
 from mmsrarec.recommender.blending import MOST_BLEND_USERS, fit_blend
 from mmsrarec.recommender.components import RANK_ADAPTER, READOUT, Components, LanguageModel, Retrieval, join
@@ -82,6 +84,10 @@ class Fit:
         catalogue_print = fingerprint(__version__, keys)
         data_print = fingerprint(catalogue_print, _prints(self.histories), _prints(self.validation_histories))
         aligned = settings.align and preset.align_items > 0 and preset.align_epochs > 0
+        pictured = [one for one in self.contents if one.picture is not None and caption_of(one)]
+        if aligned and not pictured:
+            logger.info("no item has a picture and a text: the projector stays as it came")
+            aligned = False
         if aligned:
             align_print = fingerprint(
                 self.backbone.fingerprint,
@@ -93,7 +99,7 @@ class Fit:
             workspace.stage(
                 "alignment",
                 align_print,
-                self._align,
+                lambda folder: self._align(pictured, folder),
                 lambda folder: load_projector(self.backbone, folder / "projector"),
             )
         summarizer = self._summarizer()
@@ -159,9 +165,8 @@ class Fit:
         self._rank_stages(workspace, parts, vectors, fingerprint(sequence_print, keywords))
         return parts
 
-    def _align(self, folder: Path) -> None:
+    def _align(self, pictured: list[ItemContent], folder: Path) -> None:
         rng = np.random.default_rng(self.settings.seed)
-        pictured = [content for content in self.contents if content.picture is not None]
         chosen = rng.permutation(len(pictured))[: self.settings.preset.align_items]
         self.backbone.align(
             [pictured[item] for item in chosen],

@@ -5,11 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmsrarec import Recommender
+from mmsrarec.backbone import Backbone, SentenceEncoder
+from mmsrarec.backbone.projection import projector_of
+from mmsrarec.recommender.fitting import Fit
+from mmsrarec.recommender.settings import FitSettings
 from mmsrarec.workspace import Workspace
 
 STAGES = ["summarizer", "keywords", "item_vectors", "sequence_model", "similar_users", "ranker", "blend"]
@@ -39,6 +45,23 @@ def test_a_changed_parameter_makes_what_depends_on_it(
     assert list(changed.stages_made_) == ["ranker", "blend"]
     back = Recommender(**parameters).fit(parts[0], parts[1], workdir=workdir)
     assert list(back.stages_made_) == ["ranker", "blend"]
+
+
+def test_a_catalogue_without_pictures_leaves_the_projector_as_it_came(
+    parameters: dict, parts, tmp_path: Path
+) -> None:
+    small = replace(parameters["preset"], align_items=4, align_epochs=1, grpo_steps=0, tune_examples=0)
+    settings = FitSettings.of(Recommender(**parameters | {"preset": small}).get_params())
+    train, validation, _ = (replace(part, images=None) for part in parts)
+    backbone = Backbone.load(parameters["backbone"], device="cpu")
+    came = {name: value.clone() for name, value in projector_of(backbone).state_dict().items()}
+    with Workspace(tmp_path) as workspace:
+        fitted = Fit(
+            replace(settings, align=True), backbone, SentenceEncoder.load("embedded"), train, validation
+        ).run(workspace)
+        assert list(workspace.made) == STAGES
+    assert not fitted.language_model.aligned
+    assert all(torch.equal(came[name], value) for name, value in projector_of(backbone).state_dict().items())
 
 
 def test_order_of_test_users_items_leaks_nowhere(parts) -> None:
