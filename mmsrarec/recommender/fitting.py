@@ -262,6 +262,8 @@ class Fit:
         self, workspace: Workspace, parts: Components, vectors: np.ndarray, retrieval_print: str
     ) -> None:
         settings, model = self.settings, parts.require_language_model()
+        # What does not change the ranker's prompts and examples has its own place in what these come from.
+        left_out = sorted(settings.without - {"grpo", "sft"} - self._nothing_to_leave_out())
         ranker_print = fingerprint(
             retrieval_print,
             self.backbone.fingerprint,
@@ -271,8 +273,7 @@ class Fit:
             settings.preset.readout_users,
             READ_BELOW,
             settings.preset.blend_users,
-            # What does not change the ranker's prompts and examples has its own place in what these come from.
-            sorted(settings.without - {"grpo", "sft"} - (set() if self._tunes else {"multi_task"})),
+            left_out,
             settings.history,
             settings.similar_users,
             config_text(settings.sft),
@@ -292,7 +293,7 @@ class Fit:
                 retrieval_print,
                 self.backbone.fingerprint,
                 template_fingerprint(),
-                sorted(settings.without - {"grpo", "sft", "multi_task"}),
+                left_out,
                 settings.history,
                 settings.similar_users,
                 settings.seed,
@@ -310,6 +311,11 @@ class Fit:
         )
         if parts.student is None or not parts.student.informative:
             parts.vectors = None
+
+    def _nothing_to_leave_out(self) -> set[str]:
+        """Name the parts that this fit lacks anyway."""
+        lacks = set() if self._tunes else {"multi_task"}
+        return lacks if any(content.picture is not None for content in self.contents) else {*lacks, "image"}
 
     def _fit_ranker(self, parts: Components, folder: Path) -> None:
         settings, checkpoint = self.settings, folder / CHECKPOINT

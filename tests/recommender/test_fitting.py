@@ -47,7 +47,7 @@ def test_a_changed_parameter_makes_what_depends_on_it(
     assert list(back.stages_made_) == ["ranker", "blend"]
 
 
-def test_a_catalogue_without_pictures_leaves_the_projector_as_it_came(
+def test_a_catalogue_without_pictures_has_none_to_align_on_or_to_leave_out(
     parameters: dict, parts, tmp_path: Path
 ) -> None:
     small = replace(parameters["preset"], align_items=4, align_epochs=1, grpo_steps=0, tune_examples=0)
@@ -61,6 +61,10 @@ def test_a_catalogue_without_pictures_leaves_the_projector_as_it_came(
         ).run(workspace)
         assert list(workspace.made) == STAGES
     assert not fitted.language_model.aligned
+    blind = replace(settings, without=frozenset({"image"}))
+    with Workspace(tmp_path) as workspace:
+        Fit(blind, backbone, SentenceEncoder.load("embedded"), train, validation).run(workspace)
+        assert not workspace.made
     assert all(torch.equal(came[name], value) for name, value in projector_of(backbone).state_dict().items())
 
 
