@@ -554,6 +554,7 @@ def test_evaluate_on_what_the_fit_held_out_and_report_it(fitted, capsys):
     assert {row["model"] for row in rows} >= {"mmsrarec", "sequence model", "popularity", "item-kNN"}
     assert {row["protocol"] for row in rows} == {"uniform", "popularity"}
     assert {row["users"] for row in rows} == {3}
+    assert not (fitted.workdir / "evaluation.unfinished").exists()
     assert (
         json.loads((fitted.workdir / "evaluation" / "rows.json").read_text())["rows"][0]["metric"] == "HR@5"
     )

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
@@ -163,6 +164,13 @@ class AdapterSet:
                 if use_cache is not None:
                     self._base.config.use_cache = use_cache
                 model.zero_grad(set_to_none=True)
+
+    def weights(self, name: str) -> dict[str, np.ndarray]:
+        """Return an adapter's weights, float32, by PEFT's names."""
+        self.require(name)
+        assert self._peft is not None
+        state = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
+        return {key: value.detach().float().cpu().numpy() for key, value in state.items()}
 
     def save(self, name: str, folder: str | Path, made_from: str) -> None:
         """Write an adapter as a folder that PEFT itself can read: safetensors and JSON.

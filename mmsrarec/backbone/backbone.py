@@ -188,6 +188,7 @@ class Backbone(LoadedModel):
         share_prefix: bool = True,
         batch_tokens: int | None = None,
         progress: str | None = None,
+        answered: Callable[[Sequence[int], np.ndarray], None] | None = None,
     ) -> np.ndarray:
         """Give ``p(yes) / (p(yes) + p(no))`` of the first answer token: the paper's score of a candidate.
 
@@ -208,6 +209,8 @@ class Backbone(LoadedModel):
             Budget of one forward pass in tokens; by default :attr:`batch_tokens`.
         progress
             What to call the work on the progress bar; ``None`` shows none.
+        answered
+            Called with places of prompts and their probabilities as soon as a batch has been run, in any order.
 
         Returns
         -------
@@ -235,6 +238,7 @@ class Backbone(LoadedModel):
             share_prefix=share_prefix,
             batch_tokens=batch_tokens or self.batch_tokens,
             progress=progress,
+            answered=answered,
         )
 
     def hidden_states(
@@ -361,6 +365,10 @@ class Backbone(LoadedModel):
     def save_adapter(self, name: str, folder: str | Path) -> None:
         """Write an adapter as a folder, whole or absent, that PEFT can read as well."""
         self._adapters.save(name, folder, self.fingerprint)
+
+    def adapter_weights(self, name: str) -> dict[str, np.ndarray]:
+        """Return an adapter's weights, float32, by PEFT's names."""
+        return self._adapters.weights(name)
 
     def remove_adapter(self, name: str) -> None:
         """Take an adapter off the model; with the last one the model is as it was loaded."""

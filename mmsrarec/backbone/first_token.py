@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_log_odds", "first_token_probability", "hidden_states", "spellings"]
 
+Answered = Callable[[Sequence[int], np.ndarray], None]
+
 _WORD_STARTS = "\u0120\u2581 "  # how byte-level and SentencePiece vocabularies write a leading space
 
 
@@ -112,6 +114,7 @@ def first_token_probability(
     share_prefix: bool = True,
     batch_tokens: int,
     progress: str | None = None,
+    answered: Answered | None = None,
 ) -> np.ndarray:
     """See :meth:`mmsrarec.backbone.Backbone.first_token_probability`."""
     words = answer_log_odds(backbone, yes=yes, no=no)
@@ -124,7 +127,7 @@ def first_token_probability(
 
     layer = backbone.depth if readout is None or readout.layer is None else readout.layer
     return _over_last_states(
-        backbone, prompts, [layer], probability, share_prefix, batch_tokens, progress, ()
+        backbone, prompts, [layer], probability, share_prefix, batch_tokens, progress, (), answered
     )
 
 
@@ -156,11 +159,18 @@ def _over_last_states(
     batch_tokens: int,
     progress: str | None,
     size: tuple[int, ...],
+    answered: Answered | None = None,
 ) -> np.ndarray:
     encoded = encode(backbone, prompts)
     if not encoded:
         return np.zeros((0, *size), dtype=np.float32)
     with advancing(progress, len(encoded)) as advance:
+
+        def done(places: Sequence[int], rows: torch.Tensor) -> None:
+            if answered is not None:
+                answered(places, rows.numpy())
+            advance(len(places))
+
         rows = last_states(
             backbone,
             encoded,
@@ -168,6 +178,6 @@ def _over_last_states(
             share_prefix=share_prefix,
             batch_tokens=batch_tokens,
             reduce=reduce,
-            advance=advance,
+            done=done,
         )
     return torch.stack(rows).numpy().astype(np.float32)

@@ -155,7 +155,7 @@ def last_states(
     share_prefix: bool,
     batch_tokens: int,
     reduce: Callable[[torch.Tensor], torch.Tensor],
-    advance: Callable[[int], None],
+    done: Callable[[Sequence[int], torch.Tensor], None],
 ) -> list[torch.Tensor]:
     """Compute hidden states at the last position of every sequence.
 
@@ -173,8 +173,8 @@ def last_states(
         Most tokens (for branches, prefix included) in one forward pass.
     reduce
         Applied to each batch of states (B, layers, hidden) while on the device; what it returns is kept.
-    advance
-        Called with the number of sequences done, for progress.
+    done
+        Called with the places of sequences and their rows, on the CPU, as soon as there are any, in any order.
 
     Returns
     -------
@@ -184,9 +184,10 @@ def last_states(
     results: list[torch.Tensor] = [torch.empty(0)] * len(encoded)
 
     def keep(members: Sequence[int], states: torch.Tensor) -> None:
-        for member, row in zip(members, reduce(states).cpu(), strict=True):
+        rows = reduce(states).cpu()
+        for member, row in zip(members, rows, strict=True):
             results[member] = row
-        advance(len(members))
+        done(members, rows)
 
     groups = group_by_prefix(encoded) if share_prefix else []
     if not _may_share(backbone, groups):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "load_evaluation", "read_curves", "report", "save_evaluation", "write_run_report"]
 
 EVALUATION = "evaluation"
+_UNFINISHED = "evaluation.unfinished"
 _KIND = "evaluation"
 _REWARDS_TITLE = "Keywords of items that were set aside, before and after training"
 _REWARDS = ("total", "information", "reconstruction", "length")
@@ -57,15 +59,23 @@ def evaluate(
     device: Device = None,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a fitted model on what its fit held out."""
+    """Measure a fitted model on what its fit held out; an interrupted evaluation goes on where it was."""
     recommender = load_model(model, backbone, images, device)
     test = load_held_out(workdir, recommender.parts_.catalogue)
     from mmsrarec.evaluate import evaluate_recommender
 
+    unfinished = workdir / _UNFINISHED
     table = evaluate_recommender(
-        recommender, test, users=users, negatives=negatives, seed=seed, full_catalogue=full_catalogue
+        recommender,
+        test,
+        users=users,
+        negatives=negatives,
+        seed=seed,
+        full_catalogue=full_catalogue,
+        workdir=unfinished,
     )
     save_evaluation(table, workdir)
+    shutil.rmtree(unfinished, ignore_errors=True)
     if format is OutputFormat.TABLE:
         print_rich(table)
     else:

@@ -19,7 +19,7 @@ from mmsrarec.evaluate.table import EvaluationTable
 from mmsrarec.progress import logger, track
 from mmsrarec.recommender.ablation import PARTS, check_without
 from mmsrarec.storage import fingerprint
-from mmsrarec.workspace import Workspace
+from mmsrarec.workspace import CHECKPOINT, Workspace
 
 if TYPE_CHECKING:
     from mmsrarec.data import Dataset
@@ -105,7 +105,13 @@ def evaluate_ablations(
 
         def measure(path: Path, row: Recommender = row) -> None:
             evaluate_recommender(
-                row, test, users=users, negatives=negatives, seed=seed, full_catalogue=full_catalogue
+                row,
+                test,
+                users=users,
+                negatives=negatives,
+                seed=seed,
+                full_catalogue=full_catalogue,
+                workdir=path / CHECKPOINT,
             ).save(path)
 
         with Workspace(folder, shared=folders) as workspace:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from mmsrarec.errors import InputError
 from mmsrarec.evaluate.calibration import reliability
 from mmsrarec.evaluate.cases import EvaluationCases
 from mmsrarec.evaluate.evaluation import Scorer, evaluate, in_parts
-from mmsrarec.rank import sequence_log_probability
+from mmsrarec.rank import KeptProbabilities, sequence_log_probability
 
 if TYPE_CHECKING:
     from mmsrarec.data import Dataset
@@ -35,6 +36,7 @@ NOT_ASKED = "in real time"
 """The row of ``recommend(..., language_model=False)``."""
 
 _BELOW_CANDIDATES = 1e4
+_PROBABILITIES = "probabilities.jsonl"
 
 Items = npt.NDArray[np.int32]
 
@@ -47,6 +49,7 @@ def evaluate_recommender(
     negatives: int = 20,
     seed: int = 0,
     full_catalogue: bool = True,
+    workdir: str | Path | None = None,
 ) -> EvaluationTable:
     """Measure a fitted recommender on users whose last event it has not seen.
 
@@ -66,6 +69,9 @@ def evaluate_recommender(
     full_catalogue
         Also rank the whole catalogue: candidates first, as ``recommend`` does, all other items below them in
         the order of the sequence model.
+    workdir
+        Folder for what the language model says, prompt by prompt; an interrupted evaluation goes on from it. What
+        another model said, or to another prompt, is not taken. ``None`` keeps nothing.
 
     Returns
     -------
@@ -78,6 +84,8 @@ def evaluate_recommender(
     ------
     InputError
         If `test` has another catalogue, or no user with two events.
+    StoredFileError
+        If `workdir` cannot be written to.
     """
     parts = recommender.parts_
     if test.item_ids.to_list() != parts.catalogue.item_ids.to_list():
@@ -90,6 +98,9 @@ def evaluate_recommender(
     if users is not None and users < len(cases):
         cases = cases.select(np.sort(np.random.default_rng(seed).permutation(len(cases))[:users]))
     own_entries, engine = _own_entries(recommender, test, cases), recommender.engine_
+    if workdir is not None and engine.ranker is not None:
+        kept = KeptProbabilities(Path(workdir) / _PROBABILITIES)
+        engine = replace(engine, ranker=engine.ranker.keeping(kept))
     asker = _Asker(engine, own_entries)
     scorers: dict[str, Scorer] = {BLEND: asker.scorer(lambda ranked: ranked.scores)}
     if engine.ranker is not None:

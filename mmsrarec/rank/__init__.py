@@ -1,6 +1,7 @@
 """Which candidate comes first: plain signals, the language model's probability, and the blend of them."""
 
 from mmsrarec.rank.blend_ranker import BlendRanker
+from mmsrarec.rank.kept_probabilities import KeptProbabilities
 from mmsrarec.rank.mllm_ranker import MLLMRanker
 from mmsrarec.rank.signals import (
     FEATURES,
@@ -18,6 +19,7 @@ __all__ = [
     "FEATURES",
     "PLAIN",
     "BlendRanker",
+    "KeptProbabilities",
     "MLLMRanker",
     "Signals",
     "Student",

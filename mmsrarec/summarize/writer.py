@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from peft.utils import get_peft_model_state_dict
-
 from mmsrarec.backbone import Backbone, SentenceEncoder
 from mmsrarec.data import ItemContent
 from mmsrarec.progress import Ticker, ticker
@@ -79,12 +77,7 @@ class KeywordWriter:
         return self._fingerprinted[1]
 
     def _make_fingerprint(self) -> str:
-        weights: dict[str, Any] = {}
-        if self.adapter is not None:
-            state = get_peft_model_state_dict(
-                self.backbone.model, adapter_name=self.adapter, save_embedding_layers=False
-            )
-            weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in state.items()}
+        weights = {} if self.adapter is None else self.backbone.adapter_weights(self.adapter)
         return fingerprint(self.settings, weights, self.images_admitted)
 
     def fill(

@@ -234,6 +234,13 @@ def test_equal_adapters_are_equal_files(tiny_llama: Backbone, tmp_path: Path) ->
         torch.manual_seed(0)
         tiny_llama.add_adapter("twin", LoraConfig(r=2, target_modules=names))
         tiny_llama.save_adapter("twin", tmp_path / str(turn))
+        held, written = (
+            tiny_llama.adapter_weights("twin"),
+            load_file(tmp_path / str(turn) / "adapter_model.safetensors"),
+        )
+        assert {key: value.numpy().tolist() for key, value in written.items()} == {
+            key: value.tolist() for key, value in held.items()
+        }
         tiny_llama.remove_adapter("twin")
         digests.add(hashlib.sha256((tmp_path / str(turn) / "adapter_config.json").read_bytes()).hexdigest())
         listed = json.loads((tmp_path / str(turn) / "adapter_config.json").read_text())["target_modules"]

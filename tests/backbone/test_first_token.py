@@ -93,7 +93,13 @@ FORGETFUL = {"gemma2": "sliding window", "mistral": "sliding window", "lfm2": "n
 @pytest.mark.parametrize("share_prefix", [True, False])
 def test_architectures_score_as_their_own_logits_say(name: str, share_prefix: bool) -> None:
     backbone = made(*ARCHITECTURES[name])
-    ours = backbone.first_token_probability(PROMPTS, share_prefix=share_prefix)
+    told = {}
+    ours = backbone.first_token_probability(
+        PROMPTS,
+        share_prefix=share_prefix,
+        answered=lambda places, found: told.update(zip(places, found.tolist(), strict=True)),
+    )
+    assert [told[place] for place in range(len(PROMPTS))] == ours.tolist()
     np.testing.assert_allclose(ours, own_scores(backbone, PROMPTS), rtol=0, atol=1e-5)
     assert ours.dtype == np.float32
     assert len(set(ours.round(6))) > 3

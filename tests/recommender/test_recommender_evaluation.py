@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mmsrarec import Recommender
+from mmsrarec.backbone import Backbone
 from mmsrarec.data import Dataset
 from mmsrarec.errors import InputError
 from mmsrarec.evaluate import (
@@ -14,6 +15,7 @@ from mmsrarec.evaluate import (
     mid_ranks,
     recommendation_cost,
 )
+from mmsrarec.rank import KeptProbabilities
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,40 @@ def test_training_users_are_not_their_own_neighbours(fitted: Recommender, parts,
 def test_sample_of_users(fitted: Recommender, parts) -> None:
     table = evaluate_recommender(fitted, parts[0], users=3, negatives=8, full_catalogue=False)
     assert table.n_users == 3
+
+
+def test_an_interrupted_evaluation_goes_on(fitted: Recommender, parts, tmp_path, monkeypatch) -> None:
+    asked, ask = [], Backbone.first_token_probability
+
+    def recording(self, prompts, **settings):
+        asked.append(len(prompts))
+        return ask(self, prompts, **settings)
+
+    monkeypatch.setattr(Backbone, "first_token_probability", recording)
+    settings = {"users": 4, "negatives": 8, "full_catalogue": False}
+    table = evaluate_recommender(fitted, parts[2], **settings)
+    add, all_asked = KeptProbabilities.add, sum(asked)
+
+    def interrupted(self, keys, probabilities):
+        add(self, keys, probabilities)
+        if len(self) > all_asked / 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(KeptProbabilities, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_recommender(fitted, parts[2], workdir=tmp_path, **settings)
+    monkeypatch.setattr(KeptProbabilities, "add", add)
+    asked.clear()
+    resumed = evaluate_recommender(fitted, parts[2], workdir=tmp_path, **settings)
+    assert 0 < sum(asked) < 0.7 * all_asked
+    for name in ("p(yes) alone", "mmsrarec"):
+        for metric in ("AUC", "NDCG@5"):
+            value = table.value(name, "uniform", metric)
+            assert resumed.value(name, "uniform", metric) == pytest.approx(value, abs=0.02)
+    asked.clear()
+    again = evaluate_recommender(fitted, parts[2], workdir=tmp_path, **settings)
+    assert sum(asked) == 0
+    assert again.per_user.equals(resumed.per_user)
 
 
 def test_bad_arguments_are_named(fitted: Recommender, parts) -> None:
