@@ -6,7 +6,10 @@ Stands between :class:`~mmsrarec.summarize.Summarizer`, which knows how to ask a
 from __future__ import annotations
 
 import multiprocessing
+import os
+import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -198,6 +201,7 @@ def _work(
     from mmsrarec.backbone import Backbone, SentenceEncoder
     from mmsrarec.summarize.summarizer import Summarizer
 
+    _end_with_parent(folder)
     set_progress(False)
     torch.set_num_threads(threads)
     encoder = folder / "encoder"
@@ -210,3 +214,16 @@ def _work(
     )
     with KeywordTable(path) as table:
         summarizer.fill(work.get(), table, made_by=made_by)
+
+
+def _end_with_parent(folder: Path) -> None:
+    """End this process, and remove the folder of weights, when the process that started it was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

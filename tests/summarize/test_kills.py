@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,33 @@ def test_a_killed_catalogue_ends_as_an_undisturbed_one(workers: str, tmp_path: P
         "keywords.sqlite",
         "table.parquet",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_workers_of_a_killed_process_end_and_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It alone is killed, as where memory runs out, and not its session."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    for name in ("temporary", "work"):
+        (tmp_path / name).mkdir()
+    process = start(SUMMARIZE, str(tmp_path / "work"), "2")
+    marks = "keywords.sqlite.worker-*"
+    wait_until(lambda: len(list((tmp_path / "work").glob(marks))) == 2)
+    assert list((tmp_path / "temporary").glob("mmsrarec-workers-*/backbone"))
+    process.kill()
+    process.communicate(timeout=60)  # pipes end when no worker holds them
+    assert not list((tmp_path / "temporary").glob("mmsrarec-workers-*"))
+    assert not (tmp_path / "work" / "table.parquet").exists()
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+    """Look again and again until something is so."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def kill_while_learning(work: Path) -> list[int]:
