@@ -8,6 +8,7 @@ resume, caching and reproducibility.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import resource
 import shutil
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mmsrarec.errors import StoredFileError
+from mmsrarec.errors import InputError, StoredFileError
 from mmsrarec.progress import logger
 from mmsrarec.storage import (
     MANIFEST,
@@ -56,7 +57,7 @@ class Workspace:
     Raises
     ------
     InputError
-        If another process is writing in the folder.
+        If another process is writing in the folder, or if this process only reads a script again to become a worker.
     StoredFileError
         If the folder cannot be made or written to.
 
@@ -85,6 +86,12 @@ class Workspace:
         self._level = logging.NOTSET
 
     def __enter__(self) -> Workspace:
+        # What Python itself looks at when a process is started here; without it every worker would fit again.
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise InputError(
+                "workers read the script that started them, and this one fits as it is read; put what it does under "
+                'if __name__ == "__main__":.'
+            )
         self._held.enter_context(exclusive_folder(self.folder))
         self._log = logging.FileHandler(self.folder / "mmsrarec.log", encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

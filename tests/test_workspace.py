@@ -120,6 +120,29 @@ with Workspace({str(tmp_path)!r}):
         pass
 
 
+def test_a_script_that_fits_as_workers_read_it_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing, sys
+            from mmsrarec.workspace import Workspace
+
+            with Workspace(sys.argv[1]):
+                worker = multiprocessing.get_context("spawn").Process(target=print, args=("worked",))
+                worker.start()
+                worker.join()
+            sys.exit(worker.exitcode)
+            """
+        )
+    )
+    found = subprocess.run([sys.executable, script, tmp_path / "run"], capture_output=True, text=True)
+    assert found.returncode == 1
+    assert "worked" not in found.stdout
+    assert 'put what it does under if __name__ == "__main__":.' in found.stderr
+    assert "in use by another process" not in found.stderr
+
+
 def test_workdir_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoredFileError, match="cannot be written to"), Workspace(tmp_path / "file"):

@@ -188,7 +188,7 @@ def _watch(
     if left:
         raise MmsrarecError(
             f"{len(ended)} of {len(started)} workers ended early (exit codes {ended}) and {left} items are left; "
-            "run the same again to go on, with fewer workers if memory ran out."
+            "what they said of it stands above. Run the same again to go on, with fewer workers if memory ran out."
         )
     if ended:
         logger.warning("workers ended early (exit codes %s); the others did their items", ended)
