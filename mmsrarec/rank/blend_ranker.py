@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,9 @@ class BlendRanker:
 
     The order is learned from comparisons of a next item with other candidates: linear, or boosted trees where users are
     many and cross-validation prefers them. The language model's logit, which is known for few validation users, is
-    joined to the score by a logistic model of two inputs, which makes a probability of it as well. A student's guess of
-    the logit has such a model of its own, fitted on guesses for users that the student had not seen. Where both are
-    NaN, the score alone does.
+    joined to the score by a logistic model of two inputs, which makes a probability of it as well; its weight is the
+    smaller the less these users can tell it from none. A student's guess of the logit has such a model of its own,
+    fitted on guesses for users that the student had not seen. Where both are NaN, the score alone does.
 
     All of it is fitted on users outside the training of its inputs, so that a signal is trusted as far as it holds
     for people it has not seen; the logistic model is fitted on scores of an order that has not seen their user.
@@ -227,6 +227,7 @@ def _gain(scores: np.ndarray) -> float:
 def _calibrate(scores: Sequence[np.ndarray], sampled: Groups) -> tuple[Calibration, Calibration, Calibration]:
     """Return the calibration of the score alone, with the language model's logit, and with the student's."""
     is_next = np.concatenate([np.arange(len(group)) == 0 for group in sampled])
+    user = np.repeat(np.arange(len(sampled)), [len(group) for group in sampled])
     flat = np.concatenate(scores)
     alone = _platt(flat[:, None], is_next)
     found = [alone]
@@ -234,8 +235,39 @@ def _calibrate(scores: Sequence[np.ndarray], sampled: Groups) -> tuple[Calibrati
         logits = np.concatenate([group[:, column] for group in sampled])
         known = ~np.isnan(logits)
         inputs = np.column_stack([flat, logits])[known]
-        found.append(_platt(inputs, is_next[known]) if known.any() else alone)
+        found.append(_join(alone, inputs, is_next[known], user[known]) if known.any() else alone)
     return found[0], found[1], found[2]
+
+
+def _join(alone: Calibration, inputs: np.ndarray, is_next: np.ndarray, user: np.ndarray) -> Calibration:
+    """Go from the score alone towards two inputs, as far as the users can tell a weight from none.
+
+    The share of an estimated weight w with the least squared error is ``w² / (w² + s²)`` for its standard error s;
+    since the estimate's square is w² + s² on average, ``1 − s² / estimate²`` stands for it (James and Stein 1961).
+    """
+    joined = _platt(inputs, is_next)
+    error = _standard_error(joined, inputs, is_next, user)
+    weight = abs(joined.language_model)
+    share = max(0.0, 1 - (error / weight) ** 2) if weight > 0 else 0.0
+    return Calibration(
+        *(one + share * (other - one) for one, other in zip(astuple(alone), astuple(joined), strict=True))
+    )
+
+
+def _standard_error(
+    calibration: Calibration, inputs: np.ndarray, is_next: np.ndarray, user: np.ndarray
+) -> float:
+    """Return that of the language model's weight, over users: one user's rows are not independent (Huber 1967)."""
+    users, place = np.unique(user, return_inverse=True)
+    if len(users) < 2:
+        return np.inf
+    probability = 1 / (1 + np.exp(-calibration.log_odds(inputs[:, 0], inputs[:, 1])))
+    design = np.column_stack([np.ones(len(inputs)), inputs])
+    bread = np.linalg.pinv(design.T @ (design * (probability * (1 - probability))[:, None]))
+    gradient = np.zeros((len(users), design.shape[1]))
+    np.add.at(gradient, place, design * (is_next - probability)[:, None])
+    variance = bread @ (gradient.T @ gradient) @ bread * len(users) / (len(users) - 1)
+    return float(np.sqrt(variance[-1, -1]))
 
 
 def _platt(inputs: np.ndarray, is_next: np.ndarray) -> Calibration:

@@ -72,6 +72,28 @@ def test_the_language_model_counts_where_it_was_asked() -> None:
     assert (blend.contributions(silent[0])[:, MLLM] == 0).all()
 
 
+def test_few_users_cannot_make_noise_of_the_language_model_count() -> None:
+    """Its weight is shrunk by what chance alone gives such a weight, to nothing where one user was asked."""
+
+    def noisy(users: int, *, asked: int, seed: int) -> list[np.ndarray]:
+        found = groups(users, asked=asked, seed=seed)
+        for matrix in found:
+            matrix[0, MLLM] -= 2
+        return found
+
+    def weight(blend: BlendRanker) -> float:
+        matrix = groups(1, asked=1, seed=99)[0]
+        return float(np.ptp(blend.contributions(matrix)[:, MLLM]) / np.ptp(matrix[:, MLLM]))
+
+    retrieved = groups(80)
+    noise = [weight(BlendRanker().fit(retrieved, noisy(80, asked=12, seed=seed))) for seed in range(1, 11)]
+    told = [weight(BlendRanker().fit(retrieved, groups(80, asked=60, seed=seed))) for seed in (1, 2)]
+    assert np.median(noise) < 0.02
+    assert noise.count(0.0) >= 3
+    assert min(told) > 0.1
+    assert weight(BlendRanker().fit(retrieved, groups(80, asked=1, seed=1))) == 0
+
+
 def test_a_guess_of_the_language_model_has_a_weight_of_its_own() -> None:
     """It is trusted as far as guesses hold, and is never counted beside what the language model said itself."""
 
